@@ -1,0 +1,182 @@
+"""A completions server of exactly known timing, in a process of its own. It speaks just enough HTTP/1.1.
+
+    python -m perf_tests.harness.mock_server --port 0 --ttft 0.05 --gap 0.01
+
+Prints ``listening on PORT`` once it serves. Every request is logged with CLOCK_MONOTONIC times (received, then every
+chunk written), which GET /log returns: the truth that a client on the same machine is held against. ``--fault`` makes
+it misbehave in one of the ways that FAULTS lists.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+FAULTS = (
+    "none", "http-400", "http-500", "bad-json", "bad-sse", "cut", "no-usage", "wrong-count", "no-done", "html",
+    "late-usage-twice", "stall",
+)  # fmt: skip
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, server: "MockServer") -> None:
+        self.server = server
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = time.monotonic()
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, rest = self.buffer.split(b"\r\n\r\n", 1)
+            length = 0
+            for line in head.split(b"\r\n")[1:]:
+                name, _, value = line.partition(b":")
+                if name.strip().lower() == b"content-length":
+                    length = int(value)
+            if len(rest) < length:
+                return
+            self.buffer = rest[length:]
+            self.server.handle(self.transport, head.split(b" ", 2)[1].decode(), rest[:length], received)
+
+
+class MockServer:
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.log: list[dict[str, Any]] = []
+
+    def handle(self, transport: Any, path: str, body: bytes, received: float) -> None:
+        if path == "/log":
+            log, self.log = self.log, []
+            self.reply(transport, 200, json.dumps(log).encode())
+        elif path == "/health":
+            self.reply(transport, 200, b"")
+        elif path == "/v1/models":
+            self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model}]}).encode())
+        elif path == "/v1/completions":
+            self.complete(transport, json.loads(body), received)
+        else:
+            self.reply(transport, 404, b'{"error": "not found"}')
+
+    def reply(self, transport: Any, status: int, body: bytes, content_type: str = "application/json") -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        transport.write(head.encode() + body)
+
+    def complete(self, transport: Any, request: dict[str, Any], received: float) -> None:
+        fault = self.args.fault
+        if request["model"] != self.args.model:
+            self.reply(transport, 404, b'{"error": {"message": "The model does not exist."}}')
+        elif fault == "http-400":
+            self.reply(transport, 400, b'{"error": {"message": "prompt too long"}}')
+        elif fault == "http-500":
+            self.reply(transport, 500, b"Internal Server Error", "text/plain")
+        elif fault == "html":
+            self.reply(transport, 200, b"<html>Bad gateway</html>", "text/html")
+        else:
+            Stream(self, transport, request, received).start()
+
+
+class Stream:
+    """Writes chunk ``i`` at received + ttft + i x gap."""
+
+    def __init__(self, server: MockServer, transport: Any, request: dict[str, Any], received: float) -> None:
+        self.server, self.transport, self.received = server, transport, received
+        self.prompt_tokens = len(request["prompt"])
+        self.tokens = request["max_tokens"]
+        self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
+        self.written: list[float] = []
+        self.loop = asyncio.get_running_loop()
+        self.timer_offset = self.loop.time() - time.monotonic()
+        server.log.append({"received": received, "written": self.written})
+
+    def start(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.transport.write(head)
+        self.later(self.server.args.ttft)
+
+    def later(self, after: float) -> None:
+        self.loop.call_at(self.received + after + self.timer_offset, self.step)
+
+    def step(self) -> None:
+        args, i = self.server.args, len(self.written)
+        fault = args.fault if i == min(2, self.chunks - 1) else ""
+        if fault == "cut":
+            self.transport.abort()
+            return
+        if fault == "stall":
+            return
+        if fault == "bad-json":
+            self.write(b'data: {"choices": [{"te\n\n')
+        elif fault == "bad-sse":
+            self.write(b"<html>proxy error</html>\n\n")
+        else:
+            self.write(b'data: {"id":"cmpl-0","object":"text_completion","choices":[{"index":0,"text":"x"}]}\n\n')
+        self.written.append(time.monotonic())
+        if len(self.written) < self.chunks:
+            self.later(args.ttft + len(self.written) * args.gap)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        fault = self.server.args.fault
+        count = self.tokens - (fault == "wrong-count")
+        usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": count}
+        event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+        if fault != "no-usage":
+            self.write(event)
+        if fault == "late-usage-twice":
+            self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
+        if fault != "no-done":
+            self.write(b"data: [DONE]\n\n")
+        self.transport.write(b"0\r\n\r\n")
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--model", default="mock")
+    parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
+    parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
+    parser.add_argument("--tokens-per-chunk", type=int, default=1)
+    parser.add_argument("--fault", choices=FAULTS, default="none")
+    parser.add_argument("--boot", type=float, default=0.0, help="seconds before it listens")
+    parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
+    parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")
+    return parser.parse_args(argv)
+
+
+async def serve(args: argparse.Namespace) -> None:
+    server = MockServer(args)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", args.port)
+    print(f"listening on {listener.sockets[0].getsockname()[1]}", flush=True)
+    if args.die:
+        loop.call_later(args.die, lambda: sys.exit(3))
+    await listener.serve_forever()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.ignore_signals:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("mock: loading", flush=True)
+    time.sleep(args.boot)
+    try:
+        uvloop.run(serve(args))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The suite as its user meets it: pytest in a process of its own, against mock servers."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perf_tests.harness.server_process import mock_server
+
+pytestmark = pytest.mark.cpu
+ROOT = Path(__file__).parents[2]
+
+DEPLOYMENT = """
+description = "a mock"
+hardware = "cpu"
+devices = 1
+engines = ["vllm"]
+tensor_parallel = [1]
+gated = ["latency", "latency_to_batch_1", "output_throughput", "completed", "output_tokens"]
+tolerances = { latency = 0.3, latency_to_batch_1 = 0.3, output_throughput = 0.3 }
+
+[[models]]
+name = "llama-3.1-8b-twin"
+
+[[workloads]]
+name = "batch-1"
+kind = "batch"
+batch_size = 1
+input_len = 8
+output_len = 8
+repetitions = 3
+
+[[workloads]]
+name = "batch-4"
+kind = "batch"
+batch_size = 4
+input_len = 8
+output_len = 8
+
+[[workloads]]
+name = "online-20"
+kind = "online"
+rate = 20
+num_prompts = 6
+input_len = 8
+output_len = 8
+"""
+
+
+class Suite:
+    """Runs pytest on the serving tests with a deployment, baselines and artifacts of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.deployment = directory / "mock.toml"
+        self.deployment.write_text(DEPLOYMENT)
+
+    def run(self, *options, serving=True):
+        fixed = [
+            "--deployment", str(self.deployment), "--baselines", str(self.directory / "baselines"),
+            "--artifacts", str(self.directory / "run"),
+        ] if serving else []  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *fixed, *options],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+
+    def baseline(self):
+        (path,) = (self.directory / "baselines").rglob("*.json")
+        return path
+
+
+@pytest.fixture
+def suite(tmp_path):
+    return Suite(tmp_path)
+
+
+def test_measure_store_compare_and_catch_a_slower_server(suite):
+    with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
+        first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
+        again = suite.run("-m", "serving", "--engine-url", url, "--strict-verdicts", "--strict-baselines")
+    assert first.returncode == 0, first.stdout
+    assert "no baseline" in first.stdout
+    assert again.returncode == 0, again.stdout
+    assert re.search(r"verdicts: \d+ pass", again.stdout)
+    with mock_server("--ttft", "0.02", "--gap", "0.02") as url:
+        slower = suite.run("-m", "serving", "--engine-url", url)
+        moved = suite.run("-m", "serving", "--engine-url", url, "--update-baselines=append")
+    assert slower.returncode == 1
+    assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout
+    assert "Traceback" not in slower.stdout
+    assert moved.returncode == 0, moved.stdout
+    report = (suite.directory / "run" / "report.md").read_text()
+    assert "| external/llama-3.1-8b-twin/tp1/batch-1" in report
+    data = json.loads(suite.baseline().read_text())
+    boots = {b["fullname"]: len(b["extra_info"]["boots"]) for b in data["benchmarks"]}
+    assert set(boots.values()) == {2}
+    assert "external/llama-3.1-8b-twin/tp1/online-20" in boots
+    lines = (suite.directory / "run" / "samples.jsonl").read_text().splitlines()
+    assert len(lines) == 4 * 3, "every cell of every run is in the record"
+
+
+def test_baselines_are_readable_by_pytest_benchmark(suite):
+    with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
+        suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(suite.baseline())],
+        cwd=suite.directory, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "batch-4" in done.stdout
+
+
+def test_a_changed_workload_is_never_compared(suite):
+    with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
+        suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
+        suite.deployment.write_text(DEPLOYMENT.replace("output_len = 8", "output_len = 9", 1))
+        done = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines")
+    assert done.returncode == 1
+    assert "no baseline: external/llama-3.1-8b-twin/tp1/batch-1 latency" in done.stdout
+    assert "output_len: 8 -> 9" in done.stdout
+
+
+def test_a_cell_that_fails_leaves_the_others_alone(suite):
+    with mock_server("--ttft", "0.01", "--gap", "0.002", "--fault", "wrong-count") as url:
+        done = suite.run("-m", "serving", "--engine-url", url)
+    assert done.returncode == 1
+    assert "1 of 1" not in done.stdout
+    assert "3 of 3 requests failed, most often: asked for 8 tokens, the server's usage says 7" in done.stdout
+    assert "6 of 6 requests failed" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_server_that_is_not_there(suite):
+    done = suite.run("-m", "serving", "--engine-url", "http://127.0.0.1:9", "-k", "batch")
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9/v1/models" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--deployment", "h300"], "--deployment: unknown deployment 'h300'"),
+        (["--deployment", "cpu", "--cells", "nothing/*"], "--cells: no cell of deployment 'cpu' matches"),
+        (["--deployment", "cpu", "--engine-env", "vllm=/nonexistent"], "--engine-env vllm=/nonexistent: no such directory"),
+        (["--deployment", "cpu", "--engine-env", "vlm=/tmp"], "--engine-env: unknown engine 'vlm'"),
+        (["--deployment", "cpu", "--engine-env", "vllm=/tmp"], "no vllm in /tmp: build it with"),
+        (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
+        (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=ftp://h"], "expected http://HOST:PORT"),
+        (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),
+        (["--deployment", "cpu", "--sharegpt", "/nonexistent.json"], "--sharegpt: /nonexistent.json: cannot be read"),
+        (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
+    ],
+)
+def test_wrong_options_are_usage_errors(suite, options, message):
+    done = suite.run("-m", "serving", *options, serving=False)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="this machine has a GPU; the test is about one without")
+def test_gpu_tests_without_a_gpu_are_skipped_with_the_reason(suite):
+    done = suite.run("-m", "gpu", "-rs", serving=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d\d+ skipped", done.stdout)
+    assert "NVML finds no GPU here; on a GPU node run `tox -e perf`" in done.stdout
+
+
+def test_collection_imports_no_engine(suite):
+    code = (
+        "import sys, pytest; status = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']);"
+        "print('IMPORTED', [m for m in ('torch', 'vllm', 'sglang', 'pandas') if m in sys.modules]); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "IMPORTED []" in done.stdout
