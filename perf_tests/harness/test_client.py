@@ -1,11 +1,15 @@
 """The load client against a server of known timing, in a process of its own."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
 from fixtures.client.request import Request
-from perf_tests.harness.server_process import mock_server, server_log
+from perf_tests.harness.server_process import ROOT, mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 
@@ -97,3 +101,34 @@ def test_a_model_that_the_server_does_not_have():
     with mock_server() as url:
         (record,) = run(Target(url, "other"), requests(1))
     assert "HTTP 404" in record.error
+
+
+def client(*options):
+    return subprocess.run(
+        [sys.executable, "-m", "fixtures.client", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_prints_and_writes_what_it_measured(tmp_path):
+    out = tmp_path / "out.json"
+    with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
+        traffic = ["--rate", "50", "--num-prompts", "10", "--input-len", "7", "--output-len", "5"]
+        done = client("--url", url, "--model", "mock", *traffic, "--json", str(out))
+        failing = client("--url", url, "--model", "other", "--num-prompts", "2", "--concurrency", "1")
+    assert done.returncode in (0, 2), done.stderr  # 2: a busy machine kept the client from its schedule
+    data = json.loads(out.read_text())
+    assert data["summary"]["completed"] == len(data["records"]) == 10
+    assert data["summary"]["input_tokens"] == 70
+    assert data["summary"]["output_tokens"] == 50
+    assert "ttft_p50" in done.stdout
+    assert failing.returncode == 1
+    assert "failed: HTTP 404" in failing.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--num-prompts", "0"], ["--rate", "-1"], ["--rate", "nan"], ["--rate", "1", "--concurrency", "2"]]
+)
+def test_the_command_refuses_nonsense(options):
+    done = client("--url", "http://127.0.0.1:9", "--model", "m", *options)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

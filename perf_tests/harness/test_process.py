@@ -33,7 +33,16 @@ class MockEngine(Engine):
 
     def command(self, python, spec, port):
         model = self.model or spec.served_name
-        return [sys.executable, "-m", "perf_tests.harness.mock_server", "--port", str(port), "--model", model, *self.options]
+        return [
+            sys.executable,
+            "-m",
+            "perf_tests.harness.mock_server",
+            "--port",
+            str(port),
+            "--model",
+            model,
+            *self.options,
+        ]
 
     def environment(self, spec):
         return {"PYTHONPATH": str(ROOT)}
@@ -104,7 +113,8 @@ def test_a_server_that_ignores_signals_is_killed(tmp_path):
 
 FORKS = """
 import os, subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", "import os, time; os.setsid(); print('escaped', os.getpid(), flush=True); time.sleep(60)"])
+code = "import os, time; os.setsid(); print('escaped', os.getpid(), flush=True); time.sleep(60)"
+subprocess.Popen([sys.executable, "-c", code])
 time.sleep(0.5)
 """
 

@@ -73,7 +73,10 @@ def test_another_fingerprint_replaces_the_file_but_is_never_appended(tmp_path):
 
 def test_paths_follow_the_layout(tmp_path):
     gpu = FINGERPRINT | {"hardware": "NVIDIA H100 80GB HBM3", "devices": 2}
-    assert baseline.path_of(tmp_path, gpu, "m").relative_to(tmp_path).as_posix() == "h100-80gb-hbm3x2/vllm-tp2-random/m.json"
+    assert (
+        baseline.path_of(tmp_path, gpu, "m").relative_to(tmp_path).as_posix()
+        == "h100-80gb-hbm3x2/vllm-tp2-random/m.json"
+    )
     assert baseline.path_of(tmp_path, FINGERPRINT, "m").relative_to(tmp_path).as_posix() == "cpu/vllm-tp2-random/m.json"
 
 
@@ -83,7 +86,10 @@ def test_paths_follow_the_layout(tmp_path):
         (lambda t: t[: len(t) // 2], "not valid JSON"),
         (lambda t: t.replace('"schema": 1', '"schema": 2'), "schema 2, this version reads 1"),
         (lambda t: t.replace('"latency": 1.23457', '"latency": NaN', 1), "NaN is not a JSON number"),
-        (lambda t: t.replace('"latency": 1.23457', '"latency": "fast"', 1), r"metrics.latency: expected a number, found 'fast'"),
+        (
+            lambda t: t.replace('"latency": 1.23457', '"latency": "fast"', 1),
+            r"metrics.latency: expected a number, found 'fast'",
+        ),
         (lambda t: t.replace('"host_id"', '"hostid"'), "unknown key 'hostid'; did you mean 'host_id'"),
         (lambda t: t.replace('"boots"', '"boot_list"'), "boots: expected a list, found None"),
         (lambda t: "[]", "expected a JSON object"),
@@ -105,11 +111,14 @@ def test_damage_is_named_with_file_and_place(tmp_path, damage, message):
 @given(st.data())
 def test_a_truncated_file_is_never_half_used(tmp_path, data):
     path = tmp_path / "b.json"
+    path.unlink(missing_ok=True)
     write(path, record(boot("1")))
     text = path.read_text()
     path.write_text(text[: data.draw(st.integers(0, len(text.rstrip()) - 1))])
     with pytest.raises(UsageError):
         baseline.read(path)
+    with pytest.raises(UsageError):  # nor overwritten: what is in it may be worth saving
+        write(path, record(boot("2")))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

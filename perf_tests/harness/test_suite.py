@@ -61,11 +61,11 @@ class Suite:
 
     def run(self, *options, serving=True):
         fixed = [
-            "--deployment", str(self.deployment), "--baselines", str(self.directory / "baselines"),
-            "--artifacts", str(self.directory / "run"),
+            f"--deployment={self.deployment}", f"--baselines={self.directory / 'baselines'}",
+            f"--artifacts={self.directory / 'run'}",
         ] if serving else []  # fmt: skip
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *fixed, *options],
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "perf_tests/serving", *fixed, *options],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
@@ -147,7 +147,10 @@ def test_a_server_that_is_not_there(suite):
     [
         (["--deployment", "h300"], "--deployment: unknown deployment 'h300'"),
         (["--deployment", "cpu", "--cells", "nothing/*"], "--cells: no cell of deployment 'cpu' matches"),
-        (["--deployment", "cpu", "--engine-env", "vllm=/nonexistent"], "--engine-env vllm=/nonexistent: no such directory"),
+        (
+            ["--deployment", "cpu", "--engine-env", "vllm=/nonexistent"],
+            "--engine-env vllm=/nonexistent: no such directory",
+        ),
         (["--deployment", "cpu", "--engine-env", "vlm=/tmp"], "--engine-env: unknown engine 'vlm'"),
         (["--deployment", "cpu", "--engine-env", "vllm=/tmp"], "no vllm in /tmp: build it with"),
         (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
@@ -164,7 +167,9 @@ def test_wrong_options_are_usage_errors(suite, options, message):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="this machine has a GPU; the test is about one without")
+@pytest.mark.skipif(
+    Path("/proc/driver/nvidia").exists(), reason="this machine has a GPU; the test is about one without"
+)
 def test_gpu_tests_without_a_gpu_are_skipped_with_the_reason(suite):
     done = suite.run("-m", "gpu", "-rs", serving=False)
     assert done.returncode == 0, done.stdout

@@ -37,7 +37,7 @@ def test_arrivals_are_poisson():
 def test_lengths_pass_the_filters_of_vllm(count, mean_input, mean_output, seed):
     for prompt, output in lengths.sharegpt_like(count, mean_input, mean_output, random.Random(seed)):
         assert lengths.MIN_TOKENS <= prompt <= lengths.MAX_PROMPT_TOKENS
-        assert lengths.MIN_TOKENS <= output
+        assert output >= lengths.MIN_TOKENS
         assert prompt + output <= lengths.MAX_TOTAL_TOKENS
 
 

@@ -1,0 +1,47 @@
+"""The table, in the terminal and as markdown, against what a reader should see."""
+
+import pytest
+
+from fixtures.gate.metric import METRICS
+from fixtures.gate.verdict import judge
+from fixtures.report import table
+from fixtures.store.sample import Sample
+
+pytestmark = pytest.mark.cpu
+CELL = "vllm/mixtral-8x7b/tp2/batch-8"
+
+
+@pytest.fixture
+def rows():
+    metrics = {"latency": 0.5034, "weight_memory": 46.7e9, "completed": 8.0, "tpot_p50": 0.00712}
+    sample = Sample("b", "h", "2026-01-01T00:00:00+00:00", metrics, {}, {})
+    verdicts = {
+        (CELL, "latency"): judge(METRICS["latency"], 0.05, [0.403], [0.5034]),
+        (CELL, "weight_memory"): judge(METRICS["weight_memory"], 0.005, [46.7e9], [46.7e9]),
+        (CELL, "completed"): judge(METRICS["completed"], 0.0, [8.0], [8.0]),
+    }
+    return table.rows({CELL: sample}, verdicts)
+
+
+def test_markdown_names_the_cell_on_every_line(rows):
+    assert table.markdown(rows) == (
+        "| cell                          | metric        |      value |   baseline |   change | verdict    |\n"
+        "|:------------------------------|:--------------|-----------:|-----------:|---------:|:-----------|\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | latency       |   503.4 ms |     403 ms |   +24.9% | regression |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | weight_memory |  43.49 GiB |  43.49 GiB |       0% | pass       |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | completed     | 8 requests | 8 requests |       0% | pass       |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | tpot_p50      |    7.12 ms |            |          | recorded   |"
+    )
+
+
+def test_the_terminal_hides_counts_that_did_not_change_and_colours_regressions(rows):
+    lines = table.terminal(rows)
+    text = "\n".join(line for line, _ in lines)
+    assert "completed" not in text
+    assert text.count(CELL) == 1
+    assert [markup for _, markup in lines if markup] == [{"red": True}]
+
+
+def test_the_tally(rows):
+    assert table.tally(row.verdict for row in rows if row.verdict) == "2 pass, 1 regression"
+    assert table.tally([]) == "nothing judged"
