@@ -65,7 +65,7 @@ class Suite:
             f"--artifacts={self.directory / 'run'}",
         ] if serving else []  # fmt: skip
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "perf_tests/serving", *fixed, *options],
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "perf_tests/serving", *fixed, *options],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
