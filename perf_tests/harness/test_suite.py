@@ -64,8 +64,9 @@ class Suite:
             f"--deployment={self.deployment}", f"--baselines={self.directory / 'baselines'}",
             f"--artifacts={self.directory / 'run'}",
         ] if serving else []  # fmt: skip
+        lean = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "perf_tests/serving", *fixed, *options],
+            [sys.executable, "-m", "pytest", "perf_tests/serving", *lean, *fixed, *options],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
