@@ -157,6 +157,10 @@ def test_a_server_that_is_not_there(suite):
         (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
         (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=ftp://h"], "expected http://HOST:PORT"),
         (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),
+        (
+            ["--deployment", "cpu", "--weights", "llama-3.1-8b-twin=/nonexistent"],
+            "/nonexistent: no such directory, and not",
+        ),
         (["--deployment", "cpu", "--sharegpt", "/nonexistent.json"], "--sharegpt: /nonexistent.json: cannot be read"),
         (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
     ],
