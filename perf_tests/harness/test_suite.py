@@ -127,6 +127,17 @@ def test_a_changed_workload_is_never_compared(suite):
     assert "output_len: 8 -> 9" in done.stdout
 
 
+def test_a_damaged_baseline_is_named_before_anything_is_measured(suite):
+    path = suite.directory / "baselines" / "external" / "external-tp1-random" / "llama-3.1-8b-twin.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    done = suite.run("-m", "serving", "--engine-url", "http://127.0.0.1:9")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert f"{path}: not valid JSON" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (suite.directory / "run").exists()
+
+
 def test_a_cell_that_fails_leaves_the_others_alone(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002", "--fault", "wrong-count") as url:
         done = suite.run("-m", "serving", "--engine-url", url)
