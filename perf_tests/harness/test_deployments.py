@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from fixtures.analytical import parameters
+from fixtures.analytical.architecture import from_config
 from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells, references
 from fixtures.engines.registry import ENGINES
@@ -100,24 +102,14 @@ def test_references_of_ratios():
     assert all(order.index(cell.id) < order.index(moe.id) for cell in found.values())
 
 
-def parameters(config):
-    """(all, read per token without the embedding lookup) of a Llama or Mixtral configuration."""
-    h, layers, vocab = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
-    head = h // config["num_attention_heads"]
-    attention = 2 * h * h + 2 * h * config["num_key_value_heads"] * head
-    expert = 3 * h * config["intermediate_size"]
-    experts, chosen = config.get("num_local_experts", 1), config.get("num_experts_per_tok", 1)
-    router = h * experts if experts > 1 else 0
-    shared = layers * (attention + router + 2 * h) + h + vocab * h
-    return shared + vocab * h + layers * experts * expert, shared + layers * chosen * expert
-
-
 def test_the_twins_keep_the_proportions_of_the_originals():
     names = ("mixtral-8x7b", "llama-3.1-8b")
-    full = [parameters(Model.load(name, "").config) for name in names]
-    twin = [parameters(Model.load(f"{name}-twin", "").config) for name in names]
-    assert full[0][0] == pytest.approx(46.70e9, rel=1e-3)
-    assert full[1][0] == pytest.approx(8.03e9, rel=1e-3)
+
+    def sizes(name):
+        architecture = from_config(Model.load(name, "").config, name)
+        return parameters.total(architecture), parameters.active_without_embedding(architecture)
+
+    full, twin = ([sizes(name + suffix) for name in names] for suffix in ("", "-twin"))
     for i in (0, 1):  # total, then active: the ratio of MoE to dense
         assert twin[0][i] / twin[1][i] == pytest.approx(full[0][i] / full[1][i], rel=0.02)
     for model in (0, 1):  # active to total of each

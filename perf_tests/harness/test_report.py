@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.gate.metric import METRICS
 from fixtures.gate.verdict import judge
-from fixtures.report import table
+from fixtures.report import figures, table
 from fixtures.store.sample import Sample
 
 pytestmark = pytest.mark.cpu
@@ -45,3 +45,14 @@ def test_the_terminal_hides_counts_that_did_not_change_and_colours_regressions(r
 def test_the_tally(rows):
     assert table.tally(row.verdict for row in rows if row.verdict) == "2 pass, 1 regression"
     assert table.tally([]) == "nothing judged"
+
+
+def test_figures_of_the_document_show_measured_points_model_and_floor():
+    drawn = figures.draw()
+    for name, texts in {
+        "document-tensor-parallel.svg": ("TP=1", "TP=2", "9,946", "10,755", "device alone, by the model"),
+        "document-batch-latency.svg": ("H200, measured", "HBM floor", "model with the host's share"),
+    }.items():
+        for text in texts:
+            assert text in drawn[name], f"{text} in {name}"
+    assert drawn == figures.draw(), "the same every time, so that it can be committed"

@@ -1,0 +1,109 @@
+"""Claims of the source document that only a run can check, as the document states them.
+
+They read cells that the session has measured (or measure them) and are skipped where the deployment has no such cell:
+the document's numbers belong to the full models at TP=2 on a pair of cards.
+"""
+
+import pytest
+
+from fixtures.deployments.cell import Cell
+from fixtures.errors import EngineError
+
+pytestmark = pytest.mark.serving
+
+MOE, DENSE = "mixtral-8x7b", "llama-3.1-8b"
+
+
+@pytest.fixture
+def sizes(night):
+    """Tensor-parallel sizes that both models are measured at."""
+    measured = [{c.block.tensor_parallel for c in night.cells if c.block.model == name} for name in (MOE, DENSE)]
+    found = sorted(measured[0] & measured[1])
+    if not found:
+        pytest.skip(f"deployment {night.deployment.name} doesn't serve both {MOE} and {DENSE}")
+    return found
+
+
+@pytest.fixture
+def value(night):
+    """The value of a metric by model, tensor-parallel size and workload."""
+
+    def read(model, tp, workload, metric):
+        for cell in night.cells:
+            if (cell.block.model, cell.block.tensor_parallel, cell.workload.name) == (model, tp, workload):
+                return measured(cell, metric)
+        pytest.skip(f"deployment {night.deployment.name} has no cell of {model} at TP={tp} under {workload}")
+
+    def measured(cell: Cell, metric: str) -> float:
+        try:
+            sample = night.measure(cell)
+        except EngineError as error:
+            pytest.fail(f"{cell.id}: {error}", pytrace=False)
+        if sample.invalid:
+            pytest.skip(f"{cell.id} is invalid: {sample.invalid}")
+        return sample.metrics[metric]
+
+    return read
+
+
+@pytest.mark.claim("tp2-no-gain")
+def test_a_second_gpu_brings_an_8b_model_nothing(claim, value):
+    one, two = (value(DENSE, tp, "offline-150", "output_throughput") for tp in (1, 2))
+    assert claim.admits(two / one), f"TP=2 over TP=1: {two / one:.3f}"
+
+
+@pytest.mark.claim("moe-dense-offline")
+def test_offline_throughput_of_dense_over_moe(claim, value):
+    dense, moe = value(DENSE, 2, "offline-150", "output_throughput"), value(MOE, 2, "offline-100", "output_throughput")
+    assert claim.admits(dense / moe), f"dense over MoE: {dense / moe:.2f}"
+
+
+@pytest.mark.claim("moe-dense-batch-1")
+def test_latency_of_moe_over_dense_at_batch_1(claim, value):
+    moe, dense = (value(name, 2, "batch-1", "latency") for name in (MOE, DENSE))
+    assert claim.admits(moe / dense), f"MoE over dense: {moe / dense:.2f}"
+
+
+@pytest.mark.claim("mixtral-weights-per-gpu")
+def test_weights_of_mixtral_per_gpu(claim, value):
+    weights = value(MOE, 2, "startup", "weight_memory") / 1e9
+    assert claim.admits(weights), f"{weights:.2f} GB per GPU"
+
+
+@pytest.mark.claim("llama-weights-measured")
+def test_weights_of_llama(claim, value, night):
+    tp = min((c.block.tensor_parallel for c in night.cells if c.block.model == DENSE), default=1)
+    weights = tp * value(DENSE, tp, "startup", "weight_memory") / 1e9
+    assert claim.admits(weights), f"{weights:.2f} GB"
+
+
+@pytest.mark.claim("itl-moe-above-dense")
+def test_itl_of_moe_is_above_dense(sizes, value):
+    for tp in sizes:
+        for rate in (1, 2, 4, 8):
+            moe, dense = (value(name, tp, f"online-{rate}", "itl_p50") for name in (MOE, DENSE))
+            assert moe > dense, f"TP={tp}, {rate} req/s: {moe * 1e3:.2f} ms against {dense * 1e3:.2f} ms"
+
+
+@pytest.mark.claim("latency-sublinear")
+def test_latency_grows_far_slower_than_the_batch(claim, value):
+    growth = value(DENSE, 2, "batch-32", "latency") / value(DENSE, 2, "batch-1", "latency")
+    assert claim.admits(growth), f"batch 32 over batch 1: {growth:.3f}"
+
+
+@pytest.mark.claim("gap-widens-with-batch")
+def test_the_gap_between_moe_and_dense_widens_with_the_batch(sizes, value):
+    for tp in sizes:
+        gaps = [
+            value(MOE, tp, b, "latency") / value(DENSE, tp, b, "latency") for b in ("batch-1", "batch-8", "batch-32")
+        ]
+        assert gaps[0] < gaps[1], f"TP={tp}: {gaps}"
+        assert gaps[0] < gaps[2], f"TP={tp}: {gaps}"
+
+
+@pytest.mark.claim("moe-ttft-like-dense-13b")
+def test_ttft_of_moe_is_that_of_a_dense_model_of_its_active_size(sizes, value):
+    active_ratio = 12.88 / 8.03
+    for tp in sizes:
+        moe, dense = (value(name, tp, "batch-1", "ttft_p50") for name in (MOE, DENSE))
+        assert moe <= 1.5 * active_ratio * dense, f"TP={tp}: {moe * 1e3:.1f} ms against {dense * 1e3:.1f} ms"
