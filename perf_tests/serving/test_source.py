@@ -61,7 +61,12 @@ def test_the_engine_selects_and_weighs_experts_as_the_reference_does(vllm):
     script = Path(fixtures.engines.__file__).parent / "inside" / "route.py"
     question = json.dumps({"logits": logits.tolist(), "top_k": 2})
     done = subprocess.run(
-        [vllm.python, str(script)], input=question, env=vllm.variables(), capture_output=True, text=True
+        [vllm.python, str(script)],
+        check=False,
+        input=question,
+        env=vllm.variables(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.splitlines()[-1])
