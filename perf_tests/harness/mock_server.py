@@ -51,6 +51,7 @@ class MockServer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.log: list[dict[str, Any]] = []
+        self.compiled: set[int] = set()
 
     def handle(self, transport: Any, path: str, body: bytes, received: float) -> None:
         if path == "/log":
@@ -79,8 +80,30 @@ class MockServer:
             self.reply(transport, 500, b"Internal Server Error", "text/plain")
         elif fault == "html":
             self.reply(transport, 200, b"<html>Bad gateway</html>", "text/html")
-        else:
+        elif self.args.jit and len(request["prompt"]) not in self.compiled:
+            self.compiled.add(len(request["prompt"]))
+            kernel = f"kernel_{len(request['prompt'])}"
+            print(f"WARNING Triton kernel JIT compilation during inference: {kernel}. This causes a spike.", flush=True)
+            asyncio.get_running_loop().call_later(self.args.jit, self.complete, transport, request, received)
+        elif request.get("stream"):
             Stream(self, transport, request, received).start()
+        else:
+            self.whole(transport, request, received)
+
+    def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
+        """The response in one piece, when the last chunk of a stream would have been written."""
+        tokens, entry = request["max_tokens"], {"received": received, "written": []}
+        self.log.append(entry)
+
+        def write() -> None:
+            usage = {"prompt_tokens": len(request["prompt"]), "completion_tokens": tokens}
+            entry["written"].append(time.monotonic())
+            body = json.dumps({"choices": [{"index": 0, "text": "x" * tokens}], "usage": usage}).encode()
+            self.reply(transport, 200, body)
+
+        loop = asyncio.get_running_loop()
+        due = received + self.args.ttft + (tokens - 1) * self.args.gap
+        loop.call_at(due + loop.time() - time.monotonic(), write)
 
 
 class Stream:
@@ -149,6 +172,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
     parser.add_argument("--fault", choices=FAULTS, default="none")
+    parser.add_argument("--jit", type=float, default=0.0, help="seconds to compile for each new prompt length, logged")
     parser.add_argument("--boot", type=float, default=0.0, help="seconds before it listens")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
     parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")

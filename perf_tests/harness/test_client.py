@@ -1,6 +1,7 @@
 """The load client against a server of known timing, in a process of its own."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
-from fixtures.client.request import Request
+from fixtures.client.request import Record, Request
 from perf_tests.harness.server_process import ROOT, mock_server, server_log
 
 pytestmark = pytest.mark.cpu
@@ -60,6 +61,35 @@ def test_chunks_of_several_tokens_leave_tpot_right():
     assert record.tpot < min(record.itls) / 3
 
 
+def test_a_response_in_one_piece_gives_latency_and_counts_alone():
+    with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
+        records = run(Target(url, "mock"), [Request([5] * 16, 8, 0.0, stream=False) for _ in range(3)])
+    summary = summarize(records)
+    assert (summary.completed, summary.output_tokens, summary.input_tokens) == (3, 24, 48)
+    assert all(len(r.chunks) == 1 for r in records)
+    assert summary.e2e_p50 > 0.05
+    assert math.isnan(summary.ttft_p50)
+    assert math.isnan(summary.tpot_p50)
+
+
+def test_a_refused_response_in_one_piece_keeps_its_cause():
+    with mock_server("--fault", "http-400") as url:
+        (record,) = run(Target(url, "mock"), [Request([1], 1, stream=False)])
+    assert "prompt too long" in record.error
+
+
+def test_goodput_counts_requests_within_both_limits():
+    def record(ttft, tpot):
+        return Record(
+            0.0, 3, sent=0.0, chunks=[ttft, ttft + tpot, ttft + 2 * tpot], prompt_tokens=1, completion_tokens=3
+        )
+
+    records = [record(0.1, 0.01), record(0.3, 0.01), record(0.1, 0.05), record(0.05, 0.02)]
+    summary = summarize(records, slo_ttft=0.2, slo_tpot=0.02)
+    assert summary.goodput * summary.duration == pytest.approx(2)
+    assert math.isnan(summarize(records).goodput)
+
+
 def test_connections_survive_a_pause_longer_than_the_server_keeps_them():
     with mock_server("--ttft", "0.01") as url:
         plan = [Request([1], 1, 0.0), Request([1], 1, 0.2), Request([1], 1, 3.3)]
@@ -71,7 +101,7 @@ def test_connections_survive_a_pause_longer_than_the_server_keeps_them():
     [
         ("http-400", "HTTP 400: .*prompt too long"),
         ("http-500", "HTTP 500: Internal Server Error"),
-        ("html", "expected an event stream, got text/html"),
+        ("html", "expected text/event-stream, got text/html"),
         ("bad-json", "malformed JSON in event"),
         ("bad-sse", "malformed event stream: <html>proxy error"),
         ("cut", "ended the connection mid-stream, after 2 events"),

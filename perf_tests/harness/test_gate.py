@@ -16,8 +16,8 @@ positive = st.floats(1e-6, 1e9)
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_direction_of_every_metric(metric):
     """Twice as much is judged by what the metric's name promises, written out here a second time."""
-    better_when_higher = "throughput" in metric.name or metric.name == "kv_capacity"
-    exact = metric.name in ("completed", "input_tokens", "output_tokens")
+    better_when_higher = "throughput" in metric.name or metric.name in ("kv_capacity", "goodput", "hbm_floor_share")
+    exact = metric.name in ("completed", "input_tokens", "output_tokens", "model_error")
     outcome = judge(metric, min(metric.tolerance, 0.4), [1.0], [2.0]).outcome
     assert outcome is (Outcome.IMPROVEMENT if better_when_higher else Outcome.REGRESSION)
     halved = judge(metric, min(metric.tolerance, 0.4), [1.0], [0.5]).outcome

@@ -10,10 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fixtures.client.load import run
+from fixtures.client.request import Request
 from fixtures.engines.boot import boot
 from fixtures.engines.engine import BootSpec, Engine, Report
 from fixtures.engines.environment import Environment
 from fixtures.engines.process import ServerProcess
+from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 
 pytestmark = pytest.mark.cpu
@@ -49,6 +52,9 @@ class MockEngine(Engine):
 
     def phase(self, line):
         return "loading" if "mock: loading" in line else ""
+
+    def compilation(self, line):
+        return ENGINES["vllm"].compilation(line)
 
     def report(self, log, url):
         return Report(version="1")
@@ -148,3 +154,27 @@ def test_a_server_ends_when_its_owner_is_killed(tmp_path, number):
     owner.send_signal(number)
     owner.wait()
     wait_until(lambda: not psutil.pid_exists(pid))
+
+
+def test_kernels_that_a_server_compiles_while_serving_are_named_once(tmp_path):
+    server = start(MockEngine("--ttft", "0.01", "--jit", "0.1"), tmp_path)
+    try:
+        before = server.log_size()
+        first = run(server.target, [Request([5] * 24, 2)])
+        assert server.compilations(before) == ["kernel_24"]
+        between = server.log_size()
+        again = run(server.target, [Request([5] * 24, 2)])
+        assert server.compilations(between) == []
+        assert first[0].ttft - again[0].ttft > 0.05
+    finally:
+        server.stop()
+
+
+def test_vllms_own_words_for_a_compilation_are_understood():
+    def kernel(text):
+        return ENGINES["vllm"].compilation(f"(EngineCore pid=1) WARNING 11-24 11:30:00 [jit_monitor.py:136] {text}")
+
+    spike = "This causes a latency spike; consider extending warmup to cover this shape/config."
+    assert kernel(f"Triton kernel JIT compilation during inference: fused_moe_kernel. {spike}") == "fused_moe_kernel"
+    assert kernel(f"TileLang JIT compilation during inference: a.b (sm90). {spike}") == "a.b"
+    assert kernel("Kernel JIT monitor activated; monitored JIT compilations during inference will use mode=warn.") == ""

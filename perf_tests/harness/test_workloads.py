@@ -83,3 +83,34 @@ def test_a_file_that_is_not_sharegpt(text):
 def test_percentile_is_numpys(values, q):
     numpy = pytest.importorskip("numpy")
     assert percentile(values, q) == pytest.approx(numpy.percentile(values, q), rel=1e-9, abs=1e-6)
+
+
+def test_a_shared_prefix_is_shared_by_all_and_the_rest_by_none():
+    workload = Workload("w", "batch", batch_size=4, input_len=100, prefix_len=80, output_len=1, repetitions=1)
+    prompts = [r.prompt for label in ("warm", "0") for r in plan(workload, 32000, 4096, label)]
+    assert {tuple(p[:80]) for p in prompts} == {tuple(prompts[0][:80])}
+    assert len({tuple(p[80:]) for p in prompts}) == 8
+    assert {len(p) for p in prompts} == {100}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slo_ttft": 0.1}, "slo_ttft and slo_tpot go together"),
+        ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "goodput needs kind 'online'"),
+        ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
+        ({"prefix_len": 9}, "prefix_len must be within input_len"),
+        ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
+    ],
+)
+def test_contradictions_in_a_workload_are_named(changes, message):
+    traffic = {"kind": "online", "rate": 1, "num_prompts": 4, "input_len": 8, "output_len": 4}
+    with pytest.raises(UsageError, match=message):
+        Workload("w", **(traffic | changes)).validate("mine.toml")
+
+
+def test_new_keys_leave_the_definition_of_older_workloads_alone():
+    traffic = {"num_prompts": 4, "input_len": 8, "output_len": 4}
+    plain = Workload("w", "offline", **traffic).definition()
+    assert plain == {"kind": "offline", **traffic, "lengths": "fixed"}
+    assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}

@@ -1,0 +1,197 @@
+"""What a config.json says, what it may leave out, and what is refused."""
+
+import pytest
+from hypothesis import given, settings
+
+from fixtures.analytical.architecture import FAMILIES, from_config
+from fixtures.analytical.parallel import Parallel
+from fixtures.errors import UsageError
+from perf_tests.analytical.models import LLAMA_8B, LLAMA_70B, MIXTRAL
+from perf_tests.analytical.strategies import SPARSE, configs, is_sparse
+
+pytestmark = pytest.mark.cpu
+
+MINIMAL = {
+    "hidden_size": 4096,
+    "num_attention_heads": 64,
+    "num_hidden_layers": 30,
+    "vocab_size": 1000,
+    "intermediate_size": 128,
+}
+MIXTRAL_LIKE = MINIMAL | {"model_type": "mixtral"}
+QWEN_MOE = MINIMAL | {
+    "model_type": "qwen2_moe",
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+}
+LLAMA = MINIMAL | {"model_type": "llama"}
+
+# Defaults of the configuration classes of transformers 5.19.
+DEFAULTS = {
+    "llama": {"num_key_value_heads": 64, "head_dim": 64, "attention_bias": False, "mlp_bias": False},
+    "mistral": {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 4096},
+    "mixtral": {"num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": None},
+    "olmoe": {"num_key_value_heads": 64, "num_experts": 64, "num_experts_per_tok": 8, "attention_bias": False},
+    "qwen2": {"num_key_value_heads": 32, "use_sliding_window": False},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128, "attention_bias": False, "use_sliding_window": False},
+    "qwen2_moe": {
+        "num_key_value_heads": 16,
+        "shared_expert_intermediate_size": 5632,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "qkv_bias": True,
+        "use_sliding_window": False,
+    },
+    "qwen3_moe": {"num_key_value_heads": 4, "decoder_sparse_step": 1, "mlp_only_layers": [], "attention_bias": False},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keys_left_out_have_the_familys_own_defaults(family):
+    config = (QWEN_MOE if family.endswith("_moe") else MINIMAL) | {"model_type": family}
+    defaults = DEFAULTS[family] | {"tie_word_embeddings": False}
+    assert from_config(config, family) == from_config(config | defaults, family)
+
+
+@given(configs())
+@settings(max_examples=50)
+def test_shapes_are_read_as_they_stand(config):
+    architecture = from_config(config, "random")
+    for field, key in (
+        ("hidden_size", "hidden_size"),
+        ("heads", "num_attention_heads"),
+        ("kv_heads", "num_key_value_heads"),
+        ("vocab_size", "vocab_size"),
+        ("tied_embeddings", "tie_word_embeddings"),
+    ):
+        assert getattr(architecture, field) == config[key]
+    expected = [is_sparse(config, i) for i in range(config["num_hidden_layers"])]
+    assert [layer.sparse for layer in architecture.layers] == expected
+    assert len(architecture.sparse_layers) == sum(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "windows"),
+    [
+        ({"model_type": "mistral"}, [4096] * 30),
+        ({"model_type": "mistral", "sliding_window": 512}, [512] * 30),
+        ({"model_type": "mistral", "sliding_window": None}, [0] * 30),
+        ({"model_type": "mixtral"}, [0] * 30),
+        ({"model_type": "mixtral", "sliding_window": 4096}, [4096] * 30),
+        ({"model_type": "llama", "sliding_window": 4096}, [0] * 30),
+        ({"model_type": "qwen2", "sliding_window": 4096}, [0] * 30),
+        ({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": True}, [0] * 28 + [4096] * 2),
+        ({"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 10}, [0] * 10 + [4096] * 20),
+    ],
+)
+def test_attention_windows(changes, windows):
+    config = MINIMAL | {"num_key_value_heads": 8} | changes
+    assert [layer.window for layer in from_config(config, "x").layers] == windows
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "x: model_type: expected one of llama, mistral, .*, found None"),
+        (LLAMA | {"model_type": "gpt2"}, "x: model_type: expected one of .*, found 'gpt2'"),
+        (LLAMA | {"model_type": "deepseek_v3"}, "x: model_type: expected one of .*, found 'deepseek_v3'"),
+        (LLAMA | {"model_type": ["llama"]}, "x: model_type: expected one of"),
+        (LLAMA | {"kv_lora_rank": 512}, "x: kv_lora_rank: not a plain llama decoder"),
+        (LLAMA | {"q_lora_rank": 1536}, "x: q_lora_rank: not a plain llama decoder"),
+        (QWEN_MOE | {"n_group": 8}, "x: n_group: not a plain qwen2_moe decoder"),
+        (LLAMA | {"num_nextn_predict_layers": 1}, "x: num_nextn_predict_layers: not a plain"),
+        (LLAMA | {"text_config": {}}, "x: text_config: not a plain"),
+        (LLAMA | {"vision_config": {}}, "x: vision_config: not a plain"),
+        (LLAMA | {"hidden_size": "4096"}, "x: hidden_size: expected a positive integer, found '4096'"),
+        (LLAMA | {"hidden_size": 4096.0}, "x: hidden_size: expected a positive integer, found 4096.0"),
+        (LLAMA | {"num_hidden_layers": True}, "x: num_hidden_layers: expected a positive integer, found True"),
+        (LLAMA | {"vocab_size": 0}, "x: vocab_size: expected a positive integer, found 0"),
+        (LLAMA | {"intermediate_size": -1}, "x: intermediate_size: expected a positive integer, found -1"),
+        (LLAMA | {"head_dim": 0}, "x: head_dim: expected a positive integer, found 0"),
+        (LLAMA | {"num_key_value_heads": 7}, "x: 64 attention heads are not a multiple of 7 KV heads"),
+        (LLAMA | {"hidden_size": 4097}, "x: hidden_size 4097 is not a multiple of 64 heads; head_dim is needed"),
+        (LLAMA | {"tie_word_embeddings": 1}, "x: tie_word_embeddings: expected true or false, found 1"),
+        (LLAMA | {"attention_bias": "no"}, "x: attention_bias: expected true or false, found 'no'"),
+        (MIXTRAL_LIKE | {"num_experts_per_tok": 9}, "x: num_experts_per_tok: 9 of 8 experts"),
+        (QWEN_MOE | {"num_experts_per_tok": 9}, "x: num_experts_per_tok: 9 of 8 experts"),
+        (QWEN_MOE | {"num_experts": None}, "x: num_experts: expected a positive integer, found None"),
+        (QWEN_MOE | {"decoder_sparse_step": 0}, "x: decoder_sparse_step: expected a positive integer, found 0"),
+        (QWEN_MOE | {"mlp_only_layers": 3}, "x: mlp_only_layers: expected a list of layer numbers, found 3"),
+        (QWEN_MOE | {"mlp_only_layers": ["a"]}, "x: mlp_only_layers: expected a list of layer numbers"),
+    ],
+)
+def test_what_is_unknown_or_impossible_is_refused_in_one_line(config, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        from_config(config, "x")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [(LLAMA, key) for key in MINIMAL]
+    + [(QWEN_MOE, key) for key in ("num_experts", "num_experts_per_tok", "moe_intermediate_size")]
+    + [(MIXTRAL_LIKE, "intermediate_size")],
+)
+def test_a_missing_key_is_named(config, key):
+    without = {name: value for name, value in config.items() if name != key}
+    with pytest.raises(UsageError, match=f"^x: {key}: expected a positive integer, found None$"):
+        from_config(without, "x")
+
+
+@pytest.mark.parametrize("key", ["kv_lora_rank", "q_lora_rank", "n_group", "text_config", "vision_config"])
+def test_a_null_key_of_another_family_does_no_harm(key):
+    assert from_config(LLAMA | {key: None}, "x") == from_config(LLAMA, "x")
+
+
+def test_the_shipped_models_are_what_they_are_called():
+    assert (MIXTRAL.family, len(MIXTRAL.layers), MIXTRAL.layers[0].experts, MIXTRAL.layers[0].top_k) == (
+        "mixtral", 32, 8, 2,
+    )  # fmt: skip
+    assert all(layer.sparse and layer.mlp_size == 0 for layer in MIXTRAL.layers)
+    assert (LLAMA_8B.heads, LLAMA_8B.kv_heads, LLAMA_8B.head_dim) == (32, 8, 128)
+    assert (len(LLAMA_70B.layers), LLAMA_70B.hidden_size) == (80, 8192)
+    assert not LLAMA_8B.sparse_layers
+
+
+@pytest.mark.parametrize("family", SPARSE)
+def test_only_qwen2_moe_has_a_shared_expert(family):
+    config = QWEN_MOE | {"model_type": family}
+    assert all((layer.mlp_size > 0) == (family == "qwen2_moe") for layer in from_config(config, "x").layers)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "architecture", "message"),
+    [
+        (Parallel(0, 1), MIXTRAL, "tp and ep must be positive, found 0 and 1"),
+        (Parallel(1, -1), MIXTRAL, "tp and ep must be positive, found 1 and -1"),
+        (Parallel(2, 3), MIXTRAL, "of tp 2 and ep 3 one must be a multiple of the other"),
+        (Parallel(3, 1), MIXTRAL, "32 attention heads do not divide over tp 3"),
+        (Parallel(6, 1), from_config(LLAMA | {"num_attention_heads": 48, "hidden_size": 48, "num_key_value_heads": 4},
+                                     "x"), "4 KV heads do not divide over tp 6"),
+        (Parallel(2, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
+        (Parallel(1, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
+        (Parallel(1, 3), MIXTRAL, "8 experts do not divide over ep 3"),
+        (Parallel(1, 16), MIXTRAL, "8 experts do not divide over ep 16"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_spread_is_refused_in_one_line(parallel, architecture, message):
+    with pytest.raises(UsageError, match=f"^here: {message}$"):
+        parallel.check(architecture, "here")
+
+
+@pytest.mark.parametrize(
+    ("parallel", "gpus", "replicas", "expert_tp"),
+    [
+        (Parallel(1, 1), 1, 1, 1),
+        (Parallel(4, 1), 4, 1, 4),
+        (Parallel(4, 4), 4, 1, 1),
+        (Parallel(1, 4), 4, 4, 1),
+        (Parallel(2, 8), 8, 4, 1),
+        (Parallel(8, 2), 8, 1, 4),
+        (Parallel(16, 1), 16, 1, 16),
+    ],
+)
+def test_gpus_replicas_and_parts_of_an_expert(parallel, gpus, replicas, expert_tp):
+    parallel.check(MIXTRAL, "")
+    assert (parallel.gpus, parallel.replicas, parallel.expert_tp) == (gpus, replicas, expert_tp)

@@ -1,0 +1,116 @@
+"""The fit of host terms: recovers what made the points, predicts what it has not seen, and is the one that ships."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.analytical import calibration, serving
+from fixtures.analytical.calibration import Measured
+from fixtures.analytical.hardware import hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.store import document
+from perf_tests.analytical.models import LLAMA_8B
+from perf_tests.analytical.strategies import host
+
+pytestmark = pytest.mark.cpu
+
+MACHINES = ("h100", "a100-pcie", "h200")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """A point's latency on the device does not depend on what is fitted: once is enough."""
+    plain, known = Measured.device, {}
+
+    def device(point):
+        key = point.machine, point.sequences, point.input_len, point.output_len
+        if key not in known:
+            known[key] = plain(point)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Measured, "device", device)
+        yield
+
+
+def setup(machine):
+    return Setup(LLAMA_8B, hardware().gpu[machine], Parallel(2), precision("bf16"))
+
+
+@pytest.fixture(scope="module")
+def points():
+    """The document's nine Llama latencies."""
+    rows = document.table("batch_latency")
+    rows = rows[(rows["model"] == "llama-3.1-8b") & (rows["tensor_parallel"] == 2)]
+    return [
+        Measured(gpu, setup(gpu), int(batch), int(into), int(out), float(latency))
+        for gpu, batch, into, out, latency in zip(
+            rows["gpu"], rows["batch"], rows["input_len [tokens]"], rows["output_len [tokens]"], rows["latency [s]"],
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+def synthetic(seconds, slope, batches=(1, 8, 32)):
+    found = []
+    for machine, step in seconds.items():
+        term = host(step, step * slope, step, step * slope)
+        for batch in batches:
+            latency = serving.latency_seconds(setup(machine), term, batch, 32, 64)
+            found.append(Measured(machine, setup(machine), batch, 32, 64, latency))
+    return found
+
+
+@given(st.lists(st.floats(5e-4, 2e-2), min_size=3, max_size=3), st.floats(0, 0.05))
+@settings(max_examples=10)
+def test_the_fit_recovers_the_constants_that_made_the_points(steps, slope):
+    seconds = dict(zip(MACHINES, steps, strict=True))
+    made = synthetic(seconds, slope)
+    fit = calibration.fit(made)
+    assert fit.slope == pytest.approx(slope, abs=1e-6)
+    assert fit.seconds == pytest.approx(seconds, rel=1e-4)
+    for point in made:
+        assert fit.predict(point) == pytest.approx(point.latency, rel=1e-5)
+
+
+def test_points_that_follow_the_law_are_predicted_from_the_others():
+    made = synthetic({"h100": 0.003, "h200": 0.002}, 0.01)
+    assert calibration.leave_one_out(made) == pytest.approx([0] * 6, abs=1e-5)
+
+
+def test_a_point_that_is_left_out_does_not_count():
+    made = synthetic({"h100": 0.003, "h200": 0.002}, 0.01)
+    slow = Measured("h100", setup("h100"), 16, 32, 64, 3.0)
+    truth = calibration.fit(made).predict(slow)
+    assert calibration.leave_one_out([*made, slow])[-1] == pytest.approx(truth / 3.0 - 1)
+
+
+def test_the_device_part_has_no_host(points):
+    point = points[0]
+    ideal = hardware().host_term("ideal", "h100")
+    assert point.device() == serving.latency_seconds(point.setup, ideal, point.sequences, 32, 64)
+
+
+def test_the_documents_latencies_are_predicted_within_2_percent_by_four_constants(points):
+    assert len(points) == 9
+    assert {point.machine for point in points} == set(MACHINES)
+    errors = calibration.leave_one_out(points)
+    assert sum(map(abs, errors)) / len(errors) <= 0.02
+
+
+def test_the_documents_platform_ships_what_the_fit_finds(points):
+    fit = calibration.fit(points)
+    assert set(hardware().platform["document"].gpu) == set(fit.seconds)
+    for machine, seconds in fit.seconds.items():
+        term = hardware().host_term("document", machine)
+        assert term.step_seconds.value == pytest.approx(seconds, rel=1e-3)
+        assert term.sequence_seconds.value == pytest.approx(seconds * fit.slope, rel=1e-3)
+        assert term.prefill_seconds == term.step_seconds
+        assert term.request_seconds == term.sequence_seconds
+    for point in points:
+        shipped = serving.latency_seconds(
+            point.setup, hardware().host_term("document", point.machine), point.sequences, 32, 64
+        )
+        assert shipped == pytest.approx(fit.predict(point), rel=1e-3)

@@ -1,0 +1,119 @@
+"""The data file: every figure has a source and a plausible value, and mistakes in names are told."""
+
+import dataclasses
+import tomllib
+
+import pytest
+
+from fixtures.analytical.hardware import DATA, Figure, gpu, hardware
+from fixtures.errors import UsageError
+from perf_tests.analytical.strategies import GPUS
+
+pytestmark = pytest.mark.cpu
+
+EFFICIENCIES = (
+    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "attention_bandwidth", "attention_compute",
+    "all_reduce_bandwidth",
+)  # fmt: skip
+# What follows from the generation of a card rather than from its memory or its link.
+BY_GENERATION = (
+    *EFFICIENCIES, "kernel_seconds", "moe_seconds", "attention_seconds", "attention_sequence_seconds",
+    "all_reduce_seconds",
+)  # fmt: skip
+
+
+def figures(record, path=""):
+    """(path, figure) of every figure in ``record``."""
+    if isinstance(record, Figure):
+        yield path, record
+    elif dataclasses.is_dataclass(record):
+        for field in dataclasses.fields(record):
+            yield from figures(getattr(record, field.name), f"{path}.{field.name}")
+    elif isinstance(record, dict):
+        for key, value in record.items():
+            yield from figures(value, f"{path}.{key}")
+
+
+def test_every_figure_names_a_source_that_there_is():
+    found = list(figures(hardware()))
+    assert len(found) == 1 + 18 * len(GPUS) + 4 * sum(
+        len(platform.gpu) + (platform.every is not None) for platform in hardware().platform.values()
+    )
+    assert {path: f.source for path, f in found if f.source not in hardware().sources} == {}
+
+
+def test_kinds_fit_their_sources():
+    """A datasheet has no kernel efficiencies, and what was taken from another card was not measured."""
+    for path, found in figures(hardware()):
+        name = path.rpartition(".")[2]
+        if found.kind == "datasheet":
+            assert name in ("hbm_bandwidth", "link_bandwidth") or name.endswith("_flops"), path
+        if found.source in ("alike", "between", "none"):
+            assert found.kind == "assumed", path
+        if found.source.endswith("-kernels"):
+            assert found.kind == "calibrated", path
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_figures_of_a_card_are_plausible(name):
+    card = gpu(name)
+    assert all(figure.value > 0 for _, figure in figures(card))
+    assert all(getattr(card, key).value <= 1 for key in EFFICIENCIES)
+    assert all(getattr(card, key).value < 1e-2 for key in BY_GENERATION if key.endswith("_seconds"))
+    assert card.fp32_flops.value < card.bf16_flops.value <= card.fp8_flops.value
+    assert (card.flops("bf16"), card.flops("fp8"), card.flops("fp32")) == (
+        card.bf16_flops.value, card.fp8_flops.value, card.fp32_flops.value,
+    )  # fmt: skip
+    assert card.memory_bytes.value > hardware().reserve_bytes.value > 0
+
+
+def test_datasheet_figures():
+    assert {name: gpu(name).hbm_bandwidth.value for name in GPUS if name != "cpu"} == {
+        "h100": 3.35e12, "h100-nvl": 3.938e12, "h200": 4.8e12, "a100-sxm": 2.039e12, "a100-pcie": 1.935e12,
+    }  # fmt: skip
+    for name, dense, capacity in (("h100", 989.4e12, 80e9), ("h200", 989.4e12, 141e9), ("a100-sxm", 312e12, 80e9)):
+        assert gpu(name).bf16_flops.value == pytest.approx(dense)
+        assert gpu(name).memory_bytes.value == pytest.approx(capacity, rel=0.08)
+
+
+@pytest.mark.parametrize(("name", "measured"), [("h100-nvl", "h100"), ("a100-pcie", "a100-sxm")])
+def test_a_card_that_was_not_measured_has_the_constants_of_its_generation(name, measured):
+    for key in BY_GENERATION:
+        taken, original = getattr(gpu(name), key), getattr(gpu(measured), key)
+        assert (taken.value, taken.source) == (original.value, "alike"), key
+
+
+def test_host_terms_are_not_negative_and_only_the_ideal_one_is_zero():
+    for name, platform in hardware().platform.items():
+        assert platform.description
+        assert platform.every or platform.gpu
+        values = [figure.value for _, figure in figures(platform)]
+        assert min(values) >= 0
+        assert (max(values) == 0) == (name == "ideal")
+
+
+def test_the_default_platform_is_known_for_every_card():
+    for name in GPUS:
+        assert hardware().host_term(hardware().default_platform, name).step_seconds.value > 0
+
+
+def test_a_platform_may_differ_by_card():
+    terms = {name: hardware().host_term("document", name).step_seconds.value for name in ("h100", "a100-pcie", "h200")}
+    assert len(set(terms.values())) == 3
+    assert hardware().host_term("vllm", "h100") == hardware().host_term("vllm", "a100-sxm")
+
+
+def test_unknown_names_list_what_there_is():
+    with pytest.raises(UsageError, match="^--gpu: expected one of h100, h100-nvl, h200, .*, found 'h300'$"):
+        gpu("h300")
+    with pytest.raises(UsageError, match="^--platform: expected one of ideal, vllm, .*, found 'tgi'$"):
+        hardware().host_term("tgi", "h100")
+    with pytest.raises(UsageError, match="^--platform document: known for h100, a100-pcie, h200, not for a100-sxm$"):
+        hardware().host_term("document", "a100-sxm")
+
+
+def test_the_file_holds_nothing_that_is_not_read():
+    raw = tomllib.loads(DATA.read_text())
+    assert set(raw["gpu"]) == set(hardware().gpu)
+    assert set(raw["platform"]) == set(hardware().platform)
+    assert all(hardware().sources.values())

@@ -1,0 +1,171 @@
+"""What a user sees: latency step by step, waves of prompts, and Little's law."""
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from fixtures.analytical import serving, step
+from fixtures.analytical.hardware import hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.errors import UsageError
+from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
+from perf_tests.analytical.strategies import GPUS, host, setups
+
+pytestmark = pytest.mark.cpu
+
+DENSE = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(2), precision("bf16"))
+MOE = Setup(MIXTRAL, hardware().gpu["h200"], Parallel(2), precision("bf16"))
+HOST = host(step=8e-4, sequence=4e-6, prefill=6e-3, request=6e-4)
+IDEAL = hardware().host_term("ideal", "h200")
+
+hosts = st.builds(host, st.floats(0, 0.01), st.floats(0, 1e-4), st.floats(0, 0.01), st.floats(0, 1e-3))
+batches = st.integers(1, 64)
+lengths = st.integers(1, 3000)
+
+
+@given(setups(), hosts, batches, lengths)
+@settings(max_examples=50)
+def test_the_host_adds_to_a_step_and_changes_nothing_else(setup, term, sequences, context):
+    alone, terms = step.decode(setup, sequences, context), serving.decode_step(setup, term, sequences, context)
+    assert terms.device == alone.device
+    assert terms.host == pytest.approx(term.step_seconds.value + term.sequence_seconds.value * sequences)
+    assert terms.total == terms.device + terms.host
+
+
+@pytest.mark.parametrize("card", GPUS)
+def test_the_ideal_platform_adds_nothing(card):
+    ideal = hardware().host_term("ideal", card)
+    assert serving.decode_step(MOE, ideal, 8, 100) == step.decode(MOE, 8, 100)
+    assert serving.prefill_seconds(MOE, ideal, 8, 100) == step.prefill(MOE, 8, 100).total
+
+
+@given(setups(), hosts, batches, lengths, st.integers(1, 40))
+@settings(max_examples=50)
+def test_latency_is_the_prefill_and_a_step_for_every_further_token(setup, term, sequences, input_len, output_len):
+    expected = serving.prefill_seconds(setup, term, sequences, input_len)
+    for generated in range(1, output_len):
+        expected += serving.decode_step(setup, term, sequences, input_len + generated).total
+    assert serving.latency_seconds(setup, term, sequences, input_len, output_len) == pytest.approx(expected)
+
+
+@given(setups(), hosts, batches, lengths, st.integers(1, 500), st.integers(1, 100))
+@settings(max_examples=50)
+def test_latency_grows_with_output_and_never_shrinks_with_batch_or_input(setup, term, n, input_len, output_len, more):
+    before = serving.latency_seconds(setup, term, n, input_len, output_len)
+    assert serving.latency_seconds(setup, term, n, input_len, output_len + more) > before
+    assert serving.latency_seconds(setup, term, n + more, input_len, output_len) >= before * (1 - 1e-9)
+    assert serving.latency_seconds(setup, term, n, input_len + more, output_len) >= before * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("output_len", [0, -1])
+def test_no_output_is_refused(output_len):
+    with pytest.raises(UsageError, match=f"^output length: expected a positive number, found {output_len}$"):
+        serving.latency_seconds(DENSE, HOST, 1, 32, output_len)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "length", "passes"),
+    [(1, 32, [1]), (8, 1024, [8]), (9, 1024, [8, 1]), (3, 4096, [2, 1]), (3, 8192, [1, 1, 1]), (2, 9000, [1, 1])],
+)
+def test_prompts_are_prefilled_in_passes_of_8192_tokens(sequences, length, passes):
+    device = sum(step.prefill(DENSE, n, length).total for n in passes)
+    assert serving.prefill_seconds(DENSE, IDEAL, sequences, length) == pytest.approx(device)
+    assert serving.prefill_seconds(DENSE, HOST, sequences, length) == pytest.approx(device + 6e-3 + 6e-4 * sequences)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "kv_tokens", "max_sequences", "waves"),
+    [
+        (10, 10_000, 256, [10]),
+        (10, 10_000, 4, [4, 4, 2]),
+        (10, 480, 256, [3, 3, 3, 1]),
+        (9, 480, 256, [3, 3, 3]),
+        (2, 160, 256, [1, 1]),
+    ],
+)
+def test_prompts_run_in_waves_that_the_kv_cache_and_the_engine_allow(prompts, kv_tokens, max_sequences, waves):
+    seconds = sum(serving.latency_seconds(DENSE, HOST, n, 128, 32) for n in waves)
+    throughput = serving.offline_throughput(DENSE, HOST, prompts, 128, 32, kv_tokens, max_sequences)
+    assert throughput == pytest.approx(prompts * 32 / seconds)
+
+
+def test_by_default_256_sequences_run_together():
+    assert serving.offline_throughput(DENSE, HOST, 512, 128, 32, 10**6) == pytest.approx(
+        256 * 32 / serving.latency_seconds(DENSE, HOST, 256, 128, 32)
+    )
+
+
+@pytest.mark.parametrize("kv_tokens", [159, 0, -5])
+def test_a_request_that_does_not_fit_the_kv_cache_is_refused(kv_tokens):
+    with pytest.raises(UsageError, match=f"^160 tokens do not fit a KV cache of {kv_tokens}$"):
+        serving.offline_throughput(DENSE, HOST, 10, 128, 32, kv_tokens)
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, st.floats(0.01, 40), st.integers(1, 1000), st.integers(1, 500))
+@settings(max_examples=40)
+def test_littles_law(setup, term, rate, input_len, output_len):
+    try:
+        found = serving.online(setup, term, rate, input_len, output_len)
+    except UsageError:
+        assume(False)
+    assert found.concurrency == pytest.approx(rate * output_len * found.itl, rel=1e-6)
+    assert found.concurrency <= 256
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, st.floats(0.01, 20), st.floats(1.01, 2))
+@settings(max_examples=20)
+def test_a_higher_rate_means_more_at_once_and_slower_streams(setup, term, rate, factor):
+    try:
+        low, high = (serving.online(setup, term, r, 128, 100) for r in (rate, rate * factor))
+    except UsageError:
+        assume(False)
+    assert high.concurrency > low.concurrency * (1 - 1e-9)
+    assert high.itl > low.itl * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("rate", [2.0, 2.4, 3.2, 3.5, 5.1, 9.0])
+def test_littles_law_holds_between_the_sizes_of_cuda_graphs(rate):
+    """An average is not padded, not even where it is a whole number."""
+    found = serving.online(MOE, IDEAL, rate, 128, 128)
+    assert found.concurrency == pytest.approx(rate * 128 * found.itl, rel=1e-9)
+    busy = rate * step.prefill(MOE, 1, 128).device
+    assert found.itl * (1 - busy) == pytest.approx(step.decode(MOE, found.concurrency, 192).total)
+
+
+def test_no_arrivals_mean_an_idle_server():
+    idle = serving.online(DENSE, HOST, 0, 128, 128)
+    assert idle.concurrency == pytest.approx(0, abs=1e-9)
+    assert idle.itl == serving.decode_step(DENSE, HOST, 1, 192).total
+
+
+@pytest.mark.parametrize("busy", [0.01, 0.5, 0.9])
+def test_prefills_of_others_stretch_a_stream(busy):
+    """Below one sequence at once, so that the step is that of a single one."""
+    length, output_len = 30_000, 2
+    rate = busy / step.prefill(DENSE, 1, length).device
+    found = serving.online(DENSE, IDEAL, rate, length, output_len)
+    assert found.concurrency < 1
+    assert found.itl == pytest.approx(step.decode(DENSE, 1, length + 1).total / (1 - busy))
+
+
+def test_a_rate_that_cannot_be_sustained_is_refused_in_one_line():
+    with pytest.raises(UsageError, match=r"^rate 100 req/s: cannot be sustained by 256 sequences at once$"):
+        serving.online(DENSE, HOST, 100, 32, 1000)
+    with pytest.raises(
+        UsageError, match=r"^rate 100 req/s: cannot be sustained, prefill alone needs \d+% of the time$"
+    ):
+        serving.online(DENSE, HOST, 100, 8000, 10)
+    with pytest.raises(UsageError, match=r"^rate -1 req/s: "):
+        serving.online(DENSE, HOST, -1, 32, 10)
+
+
+def test_a_server_that_takes_fewer_at_once_sustains_less():
+    rate = 20
+    found = serving.online(DENSE, HOST, rate, 128, 128)
+    assert serving.online(DENSE, HOST, rate, 128, 128, int(found.concurrency) + 8).itl == pytest.approx(
+        found.itl, rel=1e-2
+    )
+    with pytest.raises(UsageError, match="cannot be sustained by 2 sequences"):
+        serving.online(DENSE, HOST, rate, 128, 128, 2)

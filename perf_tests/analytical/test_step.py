@@ -1,0 +1,225 @@
+"""One forward pass on the device: term by term by hand, its limits, and what makes it slower or faster."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.analytical import step
+from fixtures.analytical.architecture import Architecture, Layer
+from fixtures.analytical.hardware import hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import PRECISIONS, precision
+from fixtures.analytical.step import Setup
+from perf_tests.analytical.models import LLAMA_8B, LLAMA_70B, MIXTRAL
+from perf_tests.analytical.strategies import DENSE, GPUS, faster, plain_gpu, setups
+
+pytestmark = pytest.mark.cpu
+
+BF16 = precision("bf16")
+MORE = 1 + 1e-9
+RATES = ("hbm_bandwidth", "bf16_flops", "fp8_flops", "fp32_flops", "link_bandwidth")
+EFFICIENCIES = (
+    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "attention_bandwidth", "attention_compute",
+    "all_reduce_bandwidth",
+)  # fmt: skip
+OVERHEADS = (
+    "kernel_seconds", "moe_seconds", "attention_seconds", "attention_sequence_seconds", "all_reduce_seconds",
+)  # fmt: skip
+
+batches = st.integers(1, 300)
+contexts = st.integers(1, 20_000)
+
+# Two heads, one KV head of 8; a dense layer, and a sparse one with a shared expert. Small enough to count by hand.
+TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False)
+# Quantities per GPU of TINY, and a card on which each of its figures counts.
+CARD = plain_gpu(
+    hbm_bandwidth=1000.0, bf16_flops=4000.0, fp8_flops=9000.0, link_bandwidth=50.0, kernel_seconds=0.125,
+    gemm_bandwidth=0.5, gemm_compute=0.25, moe_seconds=0.75, moe_bandwidth=0.4, moe_compute=0.2,
+    attention_seconds=0.3, attention_sequence_seconds=0.01, attention_bandwidth=0.8, attention_compute=0.1,
+    all_reduce_seconds=0.2, all_reduce_bandwidth=0.6,
+)  # fmt: skip
+
+
+def product(weights, rows, weight_bytes=2, flops=4000.0):
+    """A matrix product on CARD."""
+    return 0.125 + math.hypot(weights * weight_bytes / 500, 2 * rows * weights / (flops * 0.25))
+
+
+def test_a_decode_step_by_hand():
+    terms = step.decode(Setup(TINY, CARD, Parallel(), BF16), 3, 50)
+    rows = 4  # three sequences are padded to four
+    sizes = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16, 16 * 100]
+    assert terms.dense == pytest.approx(sum(product(size, rows) for size in sizes))
+    expert, touched = 3 * 16 * 32, 4 * (1 - 0.5**rows)
+    assert terms.experts == pytest.approx(
+        0.75 + math.hypot(touched * expert * 2 / 400, 2 * rows * 2 * expert / (4000 * 0.2))
+    )
+    keys_and_values = 3 * 50 * 2 * 2 * 8 * 2
+    assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 3) + keys_and_values / 800)
+    assert terms.communication == terms.host == 0
+    assert terms.total == terms.device == terms.dense + terms.experts + terms.attention
+
+
+def test_a_prefill_by_hand():
+    terms = step.prefill(Setup(TINY, CARD, Parallel(), BF16), 2, 10)
+    layers = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16]
+    head = product(16 * 100, 2)  # only the last token of each prompt
+    assert terms.dense == pytest.approx(sum(product(size, 20) for size in layers) + head)
+    assert terms.experts == pytest.approx(
+        0.75 + math.hypot(4 * (1 - 0.5**20) * 1536 * 2 / 400, 2 * 20 * 2 * 1536 / (4000 * 0.2))
+    )
+    # Queries times keys and scores times values, 2 heads of 8, half of 10 x 10 positions, two prompts.
+    flops = 2 * 2 * 2 * 8 * (10 * 10 / 2) * 2
+    assert terms.attention == pytest.approx(2 * (0.3 + flops / (4000 * 0.1)))
+
+
+def test_tensor_parallelism_by_hand():
+    terms = step.decode(Setup(TINY, CARD, Parallel(2), BF16), 1, 50)
+    # The one KV head is on both GPUs, the router too; everything else is halved.
+    sizes = [16 * 24, 16 * 8, 16 * 24, 8 * 24, 16 * 24, 16 * 8, 16 * 40, 8 * 40, 16 * 4 + 16, 8 * 100]
+    assert terms.dense == pytest.approx(sum(product(size, 1) for size in sizes))
+    assert terms.experts == pytest.approx(0.75 + math.hypot(2 * 768 * 2 / 400, 2 * 2 * 768 / 800))
+    assert terms.attention == pytest.approx(2 * (0.3 + 0.01) + 50 * 2 * 2 * 8 * 2 / 800)
+    # Four all-reduces of 16 bf16 values; a ring of two moves each once per GPU.
+    assert terms.communication == pytest.approx(4 * 0.2 + 4 * 32 * 2 * 0.5 / (50 * 0.6))
+    four = step.decode(Setup(dataclasses.replace(TINY, heads=4), CARD, Parallel(4), BF16), 1, 50)
+    assert four.communication == pytest.approx(4 * 0.2 + 4 * 32 * 2 * 0.75 / 30)
+
+
+def test_expert_parallelism_by_hand():
+    terms = step.decode(Setup(TINY, CARD, Parallel(1, 2), BF16), 8, 50)
+    # Each GPU has its own four sequences, and half of the experts for all eight.
+    sizes = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16, 16 * 100]
+    assert terms.dense == pytest.approx(sum(product(size, 4) for size in sizes))
+    touched = 4 * (1 - 0.5**8) / 2
+    assert terms.experts == pytest.approx(0.75 + math.hypot(touched * 1536 * 2 / 400, 2 * 8 * 2 * 1536 / 2 / 800))
+    assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 4) + 4 * 50 * 2 * 2 * 8 * 2 / 800)
+    # A dispatch and a combine, of 4 vectors of 32 bytes, to the other rank unless both experts are at home (1 of 6).
+    assert terms.communication == pytest.approx(2 * 0.2 + 4 * 2 * 32 * (5 / 6) / 30)
+    both = step.decode(Setup(TINY, CARD, Parallel(2, 2), BF16), 8, 50)
+    assert both.communication == pytest.approx(5 * 0.2 + (8 * 3 * 32 + 4 * 2 * 32 * (5 / 6)) / 30)
+
+
+def test_precisions_by_hand():
+    fp8 = step.decode(Setup(TINY, CARD, Parallel(), precision("fp8")), 1, 50)
+    matrices = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40]
+    rest = [16 * 4 + 16, 16 * 100]
+    quick = sum(product(size, 1, 1, 9000.0) for size in matrices)
+    assert fp8.dense == pytest.approx(quick + sum(product(size, 1) for size in rest))
+    assert fp8.experts == pytest.approx(0.75 + math.hypot(2 * 1536 / 400, 2 * 2 * 1536 / (9000 * 0.2)))
+    awq = step.decode(Setup(TINY, CARD, Parallel(), precision("awq")), 1, 50)
+    packed = sum(product(size, 1, 4.15625 / 8) for size in matrices)
+    assert awq.dense == pytest.approx(packed + sum(product(size, 1) for size in rest))
+    assert awq.attention == fp8.attention
+
+
+@pytest.mark.parametrize(
+    ("sequences", "rows"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16), (17, 24), (249, 256)]
+)
+def test_batches_are_padded_to_cuda_graphs(sequences, rows):
+    assert step.padded(sequences) == rows
+
+
+@given(setups(), batches, st.integers(1, 5000))
+@settings(max_examples=50)
+def test_padding_costs_as_much_as_the_sequences_it_stands_for_but_for_their_attention(setup, sequences, context):
+    short = step.decode(setup, sequences, context)
+    full = step.decode(setup, step.padded(sequences), context)
+    assert (short.dense, short.experts, short.communication) == (full.dense, full.experts, full.communication)
+    assert short.attention <= full.attention
+
+
+@given(setups(), batches, st.integers(0, 50), contexts, st.integers(0, 5000))
+@settings(max_examples=60)
+def test_a_step_never_gets_faster_with_more_sequences_or_context(setup, sequences, more, context, longer):
+    before = step.decode(setup, sequences, context).total
+    assert step.decode(setup, sequences + more, context).total * MORE >= before
+    assert step.decode(setup, sequences, context + longer).total * MORE >= before
+    for windowed in (0, 1000):
+        layers = tuple(dataclasses.replace(layer, window=windowed) for layer in setup.architecture.layers)
+        case = dataclasses.replace(setup, architecture=dataclasses.replace(setup.architecture, layers=layers))
+        assert (
+            step.decode(case, sequences, context + longer).total * MORE >= step.decode(case, sequences, context).total
+        )
+        assert step.prefill(case, 2, context + longer).total * MORE >= step.prefill(case, 1, context).total
+
+
+@given(setups(), batches, contexts, st.sampled_from(RATES + EFFICIENCIES), st.floats(1, 100))
+@settings(max_examples=60)
+def test_a_faster_card_is_never_slower(setup, sequences, context, name, factor):
+    better = dataclasses.replace(setup, gpu=faster(setup.gpu, factor, name))
+    for run in (step.decode, step.prefill):
+        assert run(better, sequences, context).total <= run(setup, sequences, context).total * MORE
+
+
+@given(setups(), batches, contexts, st.sampled_from(OVERHEADS), st.floats(1, 100))
+@settings(max_examples=50)
+def test_a_larger_overhead_is_never_faster(setup, sequences, context, name, factor):
+    worse = dataclasses.replace(setup, gpu=faster(setup.gpu, factor, name))
+    assert step.decode(worse, sequences, context).total * MORE >= step.decode(setup, sequences, context).total
+
+
+@given(setups(), batches, contexts, st.floats(0.1, 10))
+@settings(max_examples=50)
+def test_time_scales_with_the_clock(setup, sequences, context, factor):
+    quick = faster(faster(setup.gpu, factor, *RATES), 1 / factor, *OVERHEADS)
+    scaled = dataclasses.replace(setup, gpu=quick)
+    for run in (step.decode, step.prefill, lambda s, n, c: step.Terms(step.hbm_floor(s, n, c), 0, 0, 0)):
+        assert run(scaled, sequences, context).total * factor == pytest.approx(run(setup, sequences, context).total)
+
+
+@given(setups(), batches, contexts)
+@settings(max_examples=100)
+def test_no_step_is_below_the_memory_floor(setup, sequences, context):
+    assert 0 < step.hbm_floor(setup, sequences, context) <= step.decode(setup, sequences, context).device
+
+
+@pytest.mark.parametrize("card", GPUS)
+@pytest.mark.parametrize("architecture", [MIXTRAL, LLAMA_8B, LLAMA_70B], ids=["mixtral", "8b", "70b"])
+def test_no_step_of_a_shipped_model_is_below_the_memory_floor(architecture, card):
+    spreads = [Parallel(tp) for tp in (1, 2, 4, 8)]
+    spreads += [Parallel(1, 8), Parallel(2, 4), Parallel(8, 8)] if architecture.sparse_layers else []
+    for dtype in PRECISIONS.values():
+        for parallel in spreads:
+            setup = Setup(architecture, hardware().gpu[card], parallel, dtype)
+            for sequences in (1, 2, 3, 8, 13, 64, 256):
+                floor = step.hbm_floor(setup, sequences, 2000)
+                assert floor <= step.decode(setup, sequences, 2000).device
+
+
+def test_the_floor_is_what_must_be_read_over_the_bandwidth():
+    card = plain_gpu(hbm_bandwidth=2e12)
+    floor = step.hbm_floor(Setup(MIXTRAL, card, Parallel(), BF16), 1, 64)
+    assert floor == pytest.approx((2 * (12_748_853_248 + 4096) + 64 * 131072) / 2e12)
+
+
+@given(setups(), batches, contexts)
+@settings(max_examples=50)
+def test_terms_that_do_not_apply_are_zero(setup, sequences, context):
+    for terms in (step.decode(setup, sequences, context), step.prefill(setup, sequences, context)):
+        assert terms.host == 0
+        assert terms.total == terms.device
+        assert (terms.communication > 0) == (
+            setup.parallel.tp > 1 or (setup.parallel.ep > 1 and len(setup.architecture.sparse_layers) > 0)
+        )
+        assert (terms.experts > 0) == (len(setup.architecture.sparse_layers) > 0)
+        assert min(terms.dense, terms.attention) > 0
+
+
+@given(setups(families=DENSE), contexts)
+@settings(max_examples=30)
+def test_more_gpus_never_make_a_dense_model_slower_but_for_what_they_exchange(setup, context):
+    alone = dataclasses.replace(setup, parallel=Parallel())
+    together, apart = step.decode(setup, 8, context), step.decode(alone, 8, context)
+    assert together.total - together.communication <= apart.total * MORE
+
+
+@pytest.mark.parametrize("sequences", [5, 8, 13])
+def test_an_average_batch_is_not_padded(sequences):
+    setup = Setup(MIXTRAL, hardware().gpu["h200"], Parallel(2), BF16)
+    batch, average = step.decode(setup, sequences, 100).total, step.decode(setup, float(sequences), 100).total
+    assert (average < batch) == (sequences != step.padded(sequences))
+    assert step.decode(setup, sequences - 0.1, 100).total < average < step.decode(setup, sequences + 0.1, 100).total
