@@ -5,9 +5,9 @@ import tomllib
 
 import pytest
 
-from fixtures.analytical.hardware import DATA, Figure, gpu, hardware
+from fixtures.analytical.hardware import DATA, Figure, Platform, gpu, hardware
 from fixtures.errors import UsageError
-from perf_tests.analytical.strategies import GPUS
+from perf_tests.analytical.strategies import GPUS, host
 
 pytestmark = pytest.mark.cpu
 
@@ -101,6 +101,13 @@ def test_a_platform_may_differ_by_card():
     terms = {name: hardware().host_term("document", name).step_seconds.value for name in ("h100", "a100-pcie", "h200")}
     assert len(set(terms.values())) == 3
     assert hardware().host_term("vllm", "h100") == hardware().host_term("vllm", "a100-sxm")
+
+
+def test_a_cards_own_term_comes_before_that_of_every_card():
+    every, own = host(step=1.0), host(step=2.0)
+    mine = dataclasses.replace(hardware(), platform={"mine": Platform("mine", every, {"h100": own})})
+    assert mine.host_term("mine", "h100") == own
+    assert mine.host_term("mine", "h200") == every
 
 
 def test_unknown_names_list_what_there_is():

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,14 +62,19 @@ class Suite:
         self.deployment.write_text(DEPLOYMENT)
 
     def run(self, *options, serving=True):
+        process = self.start(*options, serving=serving)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def start(self, *options, serving=True):
         fixed = [
             f"--deployment={self.deployment}", f"--baselines={self.directory / 'baselines'}",
             f"--artifacts={self.directory / 'run'}",
         ] if serving else []  # fmt: skip
         lean = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "pytest", "perf_tests/serving", *lean, *fixed, *options],
-            cwd=ROOT, capture_output=True, text=True, check=False,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
 
@@ -146,6 +153,25 @@ def test_a_cell_that_fails_leaves_the_others_alone(suite):
     assert "3 of 3 requests failed, most often: asked for 8 tokens, the server's usage says 7" in done.stdout
     assert "6 of 6 requests failed" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_an_interrupted_run_keeps_what_was_measured(suite):
+    slow = DEPLOYMENT.replace("rate = 20\nnum_prompts = 6", "rate = 0.1\nnum_prompts = 6")
+    suite.deployment.write_text(slow)
+    with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
+        run = suite.start("-m", "serving", "--engine-url", url, "--update-baselines")
+        samples = suite.directory / "run" / "samples.jsonl"
+        deadline = time.monotonic() + 60
+        while not (samples.exists() and samples.read_text().count("\n") == 2):
+            assert time.monotonic() < deadline, "two cells were not measured in time"
+            time.sleep(0.05)
+        time.sleep(0.3)  # into the third
+        run.send_signal(signal.SIGINT)
+        output = run.communicate(timeout=60)[0]
+    assert run.returncode == 2, output
+    assert "baseline written" in output
+    stored = json.loads(suite.baseline().read_text())
+    assert [b["name"] for b in stored["benchmarks"]] == ["batch-1", "batch-4"]
 
 
 def test_a_server_that_is_not_there(suite):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.client.metrics import percentile
-from fixtures.client.plan import plan
+from fixtures.client.plan import plan, sweep
 from fixtures.errors import UsageError
 from fixtures.workloads import arrivals, lengths, sharegpt
 from fixtures.workloads.workload import Workload
@@ -114,3 +114,26 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
     plain = Workload("w", "offline", **traffic).definition()
     assert plain == {"kind": "offline", **traffic, "lengths": "fixed"}
     assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}
+
+
+def test_the_sweep_holds_every_size_class_even_and_odd():
+    sizes = [len(r.prompt) for r in sweep(32000, 4096)]
+    assert sizes == sorted(set(sizes))
+    assert max(sizes) < 4096 - 1
+    for tokens in (1, 16, 17, 128, 129, 1024, 1025, 3072, 3073):
+        assert tokens in sizes
+    assert all(r.output_len == 1 for r in sweep(32000, 4096))
+
+
+@pytest.mark.parametrize(
+    ("workload", "metric", "observed"),
+    [
+        (Workload("w", "batch"), "tpot_p50", True),
+        (Workload("w", "batch", stream=False), "tpot_p50", False),
+        (Workload("w", "batch", stream=False), "latency", True),
+        (Workload("w", "online"), "goodput", False),
+        (Workload("w", "online", slo_ttft=0.1, slo_tpot=0.1), "goodput", True),
+    ],
+)
+def test_what_a_workload_yields(workload, metric, observed):
+    assert workload.yields(metric) is observed
