@@ -1,5 +1,8 @@
 """The fit of host terms: recovers what made the points, predicts what it has not seen, and is the one that ships."""
 
+import dataclasses
+import statistics
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from fixtures.analytical.hardware import hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
-from fixtures.store import document
+from perf_tests.analytical import calibrate
 from perf_tests.analytical.models import LLAMA_8B
 from perf_tests.analytical.strategies import host
 
@@ -19,38 +22,13 @@ pytestmark = pytest.mark.cpu
 MACHINES = ("h100", "a100-pcie", "h200")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick():
-    """A point's latency on the device does not depend on what is fitted: once is enough."""
-    plain, known = Measured.device, {}
-
-    def device(point):
-        key = point.machine, point.sequences, point.input_len, point.output_len
-        if key not in known:
-            known[key] = plain(point)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Measured, "device", device)
-        yield
-
-
 def setup(machine):
     return Setup(LLAMA_8B, hardware().gpu[machine], Parallel(2), precision("bf16"))
 
 
 @pytest.fixture(scope="module")
 def points():
-    """The document's nine Llama latencies."""
-    rows = document.table("batch_latency")
-    rows = rows[(rows["model"] == "llama-3.1-8b") & (rows["tensor_parallel"] == 2)]
-    return [
-        Measured(gpu, setup(gpu), int(batch), int(into), int(out), float(latency))
-        for gpu, batch, into, out, latency in zip(
-            rows["gpu"], rows["batch"], rows["input_len [tokens]"], rows["output_len [tokens]"], rows["latency [s]"],
-            strict=True,
-        )
-    ]  # fmt: skip
+    return calibrate.document_points()
 
 
 def synthetic(seconds, slope, batches=(1, 8, 32)):
@@ -114,3 +92,24 @@ def test_the_documents_platform_ships_what_the_fit_finds(points):
             point.setup, hardware().host_term("document", point.machine), point.sequences, 32, 64
         )
         assert shipped == pytest.approx(fit.predict(point), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return list(calibrate.recorded())
+
+
+def test_the_cards_platform_is_what_the_committed_baselines_give(recorded):
+    for card, term in calibrate.fit_cards(recorded).items():
+        stored = hardware().host_term("vllm-0.26", card)
+        for field in dataclasses.fields(term):
+            assert getattr(stored, field.name).value == pytest.approx(getattr(term, field.name).value, rel=2e-3), field
+
+
+def test_held_back_cells_are_predicted(recorded):
+    """Every Mixtral cell is among them: a host that was calibrated on the dense model alone."""
+    hosts = {card: hardware().host_term("vllm-0.26", card) for card in calibrate.CARDS.values()}
+    errors = calibrate.held_back(recorded, hosts)
+    assert len(errors["batch"]) >= 15
+    assert statistics.mean(map(abs, errors["batch"] + errors["offline"])) < 0.05
+    assert statistics.mean(map(abs, errors["online"])) < 0.10

@@ -124,3 +124,7 @@ def test_the_file_holds_nothing_that_is_not_read():
     assert set(raw["gpu"]) == set(hardware().gpu)
     assert set(raw["platform"]) == set(hardware().platform)
     assert all(hardware().sources.values())
+
+
+def test_every_source_is_used():
+    assert set(hardware().sources) == {f.source for _, f in figures(hardware())}

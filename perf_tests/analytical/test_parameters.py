@@ -140,3 +140,29 @@ def test_active_is_all_of_a_dense_model_and_of_a_sparse_one_that_uses_every_expe
 
 def test_the_gated_mlp_has_three_matrices():
     assert parameters.gated_mlp(4096, 14336) == 3 * 4096 * 14336
+
+
+SMALL = {
+    "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 100,
+    "intermediate_size": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "count"),
+    [
+        ("qwen2", {"num_key_value_heads": None}, 58560),
+        ("qwen3", {"num_key_value_heads": None}, 288064),
+        ("qwen2", {"qkv_bias": False}, 50240),
+        ("mistral", {"attention_bias": True}, 49984),
+        ("mixtral", {"attention_bias": True}, 137024),
+    ],
+)
+def test_corner_cases_are_counted_as_transformers_builds_them(family, change, count):
+    """Counts of models that transformers 5.19 built on its meta device."""
+    assert parameters.total(from_config(SMALL | {"model_type": family} | change, "x")) == count
+
+
+def test_qwen3_moe_as_transformers_5_saves_it():
+    config = SMALL | {"model_type": "qwen3_moe", "moe_intermediate_size": 8, "num_experts_per_tok": 2}
+    assert from_config(config | {"num_local_experts": 4}, "x") == from_config(config | {"num_experts": 4}, "x")

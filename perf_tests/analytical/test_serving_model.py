@@ -1,5 +1,7 @@
 """What a user sees: latency step by step, waves of prompts, and Little's law."""
 
+import math
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -125,39 +127,37 @@ def test_a_higher_rate_means_more_at_once_and_slower_streams(setup, term, rate, 
     assert high.itl > low.itl * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("rate", [2.0, 2.4, 3.2, 3.5, 5.1, 9.0])
-def test_littles_law_holds_between_the_sizes_of_cuda_graphs(rate):
-    """An average is not padded, not even where it is a whole number."""
-    found = serving.online(MOE, IDEAL, rate, 128, 128)
-    assert found.concurrency == pytest.approx(rate * 128 * found.itl, rel=1e-9)
-    busy = rate * step.prefill(MOE, 1, 128).device
-    assert found.itl * (1 - busy) == pytest.approx(step.decode(MOE, found.concurrency, 192).total)
+@pytest.mark.parametrize("rate", [0.5, 2.0, 3.2, 9.0])
+@pytest.mark.parametrize("length", [16, 2000])
+def test_a_stream_meets_poisson_many_others_and_their_prefills(rate, length):
+    """Written out a second time: the mean over who else is there, stretched by what arrivals add to a step."""
+    found = serving.online(MOE, IDEAL, rate, length, 128)
+    mean, context = found.concurrency, length + 64
+    weights = {n: math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in range(150)}
+    steps = sum(weight * step.decode(MOE, 1 + n, context).total for n, weight in weights.items())
+    busy = rate * step.added_by_prefill(MOE, 1 + mean, context, length)
+    assert 0 < busy < 1
+    assert found.itl * (1 - busy) == pytest.approx(steps, rel=1e-6)
+
+
+def test_a_prompt_adds_less_to_a_shared_step_than_a_prefill_of_its_own_takes():
+    """The weights are read anyway."""
+    for setup in (DENSE, MOE):
+        alone = step.prefill(setup, 1, 64).device
+        assert 0 < step.added_by_prefill(setup, 16.0, 100, 64) < alone
 
 
 def test_no_arrivals_mean_an_idle_server():
     idle = serving.online(DENSE, HOST, 0, 128, 128)
     assert idle.concurrency == pytest.approx(0, abs=1e-9)
-    assert idle.itl == serving.decode_step(DENSE, HOST, 1, 192).total
-
-
-@pytest.mark.parametrize("busy", [0.01, 0.5, 0.9])
-def test_prefills_of_others_stretch_a_stream(busy):
-    """Below one sequence at once, so that the step is that of a single one."""
-    length, output_len = 30_000, 2
-    rate = busy / step.prefill(DENSE, 1, length).device
-    found = serving.online(DENSE, IDEAL, rate, length, output_len)
-    assert found.concurrency < 1
-    assert found.itl == pytest.approx(step.decode(DENSE, 1, length + 1).total / (1 - busy))
+    assert idle.itl == pytest.approx(serving.decode_step(DENSE, HOST, 1, 192).total)
 
 
 def test_a_rate_that_cannot_be_sustained_is_refused_in_one_line():
-    with pytest.raises(UsageError, match=r"^rate 100 req/s: cannot be sustained by 256 sequences at once$"):
-        serving.online(DENSE, HOST, 100, 32, 1000)
-    with pytest.raises(
-        UsageError, match=r"^rate 100 req/s: cannot be sustained, prefill alone needs \d+% of the time$"
-    ):
-        serving.online(DENSE, HOST, 100, 8000, 10)
-    with pytest.raises(UsageError, match=r"^rate -1 req/s: "):
+    for input_len, output_len in ((32, 1000), (8000, 10)):
+        with pytest.raises(UsageError, match=r"^rate 100 req/s: cannot be sustained by 256 sequences at once$"):
+            serving.online(DENSE, HOST, 100, input_len, output_len)
+    with pytest.raises(UsageError, match=r"^rate: expected a number that isn't negative, found -1$"):
         serving.online(DENSE, HOST, -1, 32, 10)
 
 

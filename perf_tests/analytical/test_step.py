@@ -223,3 +223,17 @@ def test_an_average_batch_is_not_padded(sequences):
     batch, average = step.decode(setup, sequences, 100).total, step.decode(setup, float(sequences), 100).total
     assert (average < batch) == (sequences != step.padded(sequences))
     assert step.decode(setup, sequences - 0.1, 100).total < average < step.decode(setup, sequences + 0.1, 100).total
+
+
+def test_a_windowed_prefill_scores_every_position_within_the_window():
+    layers = (dataclasses.replace(TINY.layers[0], window=100),)
+    setup = Setup(dataclasses.replace(TINY, layers=layers), plain_gpu(), Parallel(), precision("bf16"))
+    pairs = sum(min(i + 0.5, 100) for i in range(1000))
+    assert step.prefill(setup, 1, 1000).attention == pytest.approx(4 * 2 * 8 * pairs, rel=1e-2)
+
+
+def test_fp32_multiplies_everything_in_fp32():
+    slow = plain_gpu(fp32_flops=1e-3, hbm_bandwidth=1e9)
+    fast = plain_gpu(fp32_flops=1e-3, hbm_bandwidth=1e9, bf16_flops=1e6)
+    a, b = (step.decode(Setup(TINY, g, Parallel(), precision("fp32")), 8, 10) for g in (slow, fast))
+    assert a.total == pytest.approx(b.total)

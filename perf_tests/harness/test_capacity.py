@@ -43,9 +43,8 @@ def test_mixtral_in_bf16_is_refused_on_one_h100_with_the_arithmetic():
 def expectation(**traffic):
     model = Model.load("llama-3.1-8b", "test")
     setup = Setup(from_config(model.config, "test"), gpu("h100"), Parallel(), precision("bf16"))
-    return expect(
-        setup, hardware().host_term("vllm-0.26", "h100"), Workload("w", input_len=32, output_len=64, **traffic)
-    )
+    workload = Workload("w", input_len=32, output_len=64, **traffic)
+    return expect(setup, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens=100_000)
 
 
 def test_each_kind_is_compared_by_what_it_is_about():

@@ -116,11 +116,11 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
     assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}
 
 
-def test_the_sweep_holds_every_size_class_even_and_odd():
+def test_the_sweep_holds_every_size_class_and_divisibility():
     sizes = [len(r.prompt) for r in sweep(32000, 4096)]
     assert sizes == sorted(set(sizes))
     assert max(sizes) < 4096 - 1
-    for tokens in (1, 16, 17, 128, 129, 1024, 1025, 3072, 3073):
+    for tokens in (1, 16, 17, 128, 129, 132, 1024, 1025, 1028, 3072, 3073, 3076):
         assert tokens in sizes
     assert all(r.output_len == 1 for r in sweep(32000, 4096))
 

@@ -1,0 +1,151 @@
+"""Refits the host terms of hardware.toml and says how well they predict what they were not fitted to.
+
+    python -m perf_tests.analytical.calibrate
+
+``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26``: five constants on
+Llama-3.1-8B's batches up to 128 in the committed baselines of both cards; everything else in them is held back, among it
+every cell of Mixtral-8x7B.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+from tabulate import tabulate
+
+from fixtures.analytical import calibration, serving, step
+from fixtures.analytical.calibration import Measured
+from fixtures.analytical.expectation import expect
+from fixtures.analytical.hardware import Figure, HostTerm, gpu
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.store import baseline, document
+from fixtures.workloads.workload import Workload
+from perf_tests.analytical.models import architecture
+from perf_tests.harness.server_process import ROOT
+
+CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
+DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
+FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One boot's values of one cell."""
+
+    card: str
+    model: str
+    workload: Workload
+    metrics: dict[str, float]
+    kv_tokens: int
+
+    @property
+    def setup(self) -> Setup:
+        return Setup(architecture(self.model), gpu(self.card), Parallel(), precision("bf16"))
+
+    @property
+    def fitted(self) -> bool:
+        return self.model == DENSE and self.workload.name in FITTED
+
+
+def recorded() -> Iterator[Point]:
+    """Everything in the committed baselines that the model has an expectation for."""
+    for directory, card in CARDS.items():
+        for model in (DENSE, MOE):
+            found = baseline.read(ROOT / "baselines" / directory / "vllm-tp1-random" / f"{model}.json")
+            for cell_id, cell in found.cells.items() if found else ():
+                if cell.workload["kind"] != "startup":
+                    workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
+                    tokens = found.cells[f"vllm/{model}/tp1/startup"].boots[0].metrics["kv_capacity"]
+                    for boot in cell.boots:
+                        yield Point(card, model, workload, boot.metrics, int(tokens))
+
+
+def document_points() -> list[Measured]:
+    """The document's nine Llama latencies at TP=2."""
+    rows = document.table("batch_latency")
+    return [
+        Measured(
+            row["gpu"],
+            Setup(architecture(DENSE), gpu(row["gpu"]), Parallel(row["tensor_parallel"]), precision("bf16")),
+            row["batch"], row["input_len [tokens]"], row["output_len [tokens]"], row["latency [s]"],
+        )
+        for row in rows[rows["model"] == DENSE].to_dict("records")
+    ]  # fmt: skip
+
+
+def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
+    """The host term of each card: steps from TPOT, then prefill from what of the latency they leave unexplained.
+
+    A step constant per card; the constants per sequence, per prefill and per request are the program's and shared.
+    """
+    cards = list(dict.fromkeys(p.card for p in points))
+    paced = [p for p in points if p.fitted and "tpot_p50" in p.metrics]
+    rows, wanted = [], []
+    for p in paced:
+        batch, tpot = p.workload.batch_size, p.metrics["tpot_p50"]
+        context = p.workload.input_len + p.workload.output_len / 2
+        rows.append([(card == p.card) / tpot for card in cards] + [batch / tpot])
+        wanted.append(1 - step.decode(p.setup, batch, context).device / tpot)
+    *steps, sequence = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+
+    def term(card: str, prefill: float = 0.0, request: float = 0.0) -> HostTerm:
+        values = (steps[cards.index(card)], sequence, prefill, request)
+        return HostTerm(*(Figure(float(v), "calibrated", "") for v in values))
+
+    rows, wanted = [], []
+    for p in (p for p in points if p.fitted):
+        batch, latency = p.workload.batch_size, p.metrics["latency"]
+        known = serving.latency_seconds(p.setup, term(p.card), batch, p.workload.input_len, p.workload.output_len)
+        rows.append([1 / latency, batch / latency])
+        wanted.append(1 - known / latency)
+    prefill, request = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+    return {card: term(card, prefill, request) for card in cards}
+
+
+def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
+    """The metric that a point is compared by and the model's relative error; None without an expectation."""
+    expectation = expect(point.setup, host, point.workload, point.kv_tokens)
+    if expectation is None:
+        return None
+    return expectation.metric, expectation.value / point.metrics[expectation.metric] - 1
+
+
+def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
+    """Errors of the points that nothing was fitted to, by kind of workload."""
+    found: dict[str, list[float]] = {}
+    for point in points:
+        if not point.fitted and (result := error(point, hosts[point.card])):
+            found.setdefault(point.workload.kind, []).append(result[1])
+    return found
+
+
+def main() -> None:
+    """Print the constants and the errors."""
+    nine = document_points()
+    fitted = calibration.fit(nine)
+    print("document:", {m: f"{v * 1e3:.3f} ms" for m, v in fitted.seconds.items()}, f"slope {fitted.slope:.5f}")
+    left_out = calibration.leave_one_out(nine)
+    names = [f"{p.machine} {p.sequences}" for p in nine]
+    print("  left out:", ", ".join(f"{n} {e:+.2%}" for n, e in zip(names, left_out, strict=True)))
+    print(f"  mean error {statistics.mean(map(abs, left_out)):.2%}, without a host "
+          f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}")  # fmt: skip
+    points = list(recorded())
+    hosts = fit_cards(points)
+    for card, host in hosts.items():
+        print(f"vllm-0.26 {card}:", {f.name: f"{getattr(host, f.name).value:.4g}" for f in dataclasses.fields(host)})
+    rows = []
+    for point in points:
+        if result := error(point, hosts[point.card]):
+            rows.append((point.card, point.model, point.workload.name, result[0], f"{result[1]:+.1%}",
+                         "fitted" if point.fitted else "held back"))  # fmt: skip
+    print(tabulate(rows, ("card", "model", "workload", "metric", "error", "")))
+    for kind, errors in held_back(points, hosts).items():
+        print(f"held back, {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
+              f"worst {max(map(abs, errors)):.1%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
