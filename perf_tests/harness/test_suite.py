@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,35 @@ def test_an_interrupted_run_keeps_what_was_measured(suite):
     assert [b["name"] for b in stored["benchmarks"]] == ["batch-1", "batch-4"]
 
 
+def replay(suite, directory, *options):
+    return suite.run(
+        "-m", "serving", "--deployment=h200x1", f"--replay={directory}", f"--artifacts={suite.directory / 'run'}",
+        *options, serving=False,
+    )  # fmt: skip
+
+
+def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
+    done = replay(suite, ROOT / "baselines" / "h200x1", "--claims")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"verdicts: \d+ pass, \d+ no baseline", done.stdout)
+    for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch"):
+        assert re.search(rf"^{claim} .* checked$", done.stdout, re.MULTILINE), claim
+    assert "| vllm/mixtral-8x7b/tp1/batch-8" in (suite.directory / "run" / "report.md").read_text()
+
+
+def test_a_regression_in_recorded_results_is_caught(suite):
+    shutil.copytree(ROOT / "baselines" / "h200x1", suite.directory / "h200x1")
+    (path,) = (suite.directory / "h200x1").rglob("mixtral-8x7b.json")
+    data = json.loads(path.read_text())
+    (cell,) = [b for b in data["benchmarks"] if b["fullname"].endswith("/batch-32")]
+    cell["extra_info"]["boots"][-1]["metrics"]["latency"] *= 1.06
+    path.write_text(json.dumps(data))
+    done = replay(suite, suite.directory / "h200x1")
+    assert done.returncode == 1
+    assert "regression: vllm/mixtral-8x7b/tp1/batch-32 latency" in done.stdout
+    assert done.stdout.count("regression: ") == 1
+
+
 def test_a_server_that_is_not_there(suite):
     done = suite.run("-m", "serving", "--engine-url", "http://127.0.0.1:9", "-k", "batch")
     assert done.returncode == 1
@@ -199,6 +229,9 @@ def test_a_server_that_is_not_there(suite):
             "/nonexistent: no such directory, and not",
         ),
         (["--deployment", "cpu", "--sharegpt", "/nonexistent.json"], "--sharegpt: /nonexistent.json: cannot be read"),
+        (["--deployment", "h200x1", "--replay=/nonexistent"], "--replay: /nonexistent: no baselines there"),
+        (["--deployment", "h200x1", "--replay=baselines/cpu"], "holds no cell of deployment 'h200x1'"),
+        (["--replay=baselines/cpu", "--update-baselines"], "--replay: measures nothing"),
         (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
     ],
 )
