@@ -1,0 +1,34 @@
+"""The model against what engines reported of themselves in the committed baselines."""
+
+import pytest
+
+from fixtures.analytical import memory
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.store import baseline
+from perf_tests.analytical.models import architecture
+from perf_tests.harness.server_process import ROOT
+
+pytestmark = pytest.mark.cpu
+
+GIB = 2**30
+# On GPUs vLLM logs GiB with three digits; without one its workers are asked for bytes.
+LOGGED = 0.05 * GIB
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "baselines").rglob("*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_weights_are_what_the_engine_reports(path):
+    found = baseline.read(path)
+    for cell_id, cell in found.cells.items():
+        if cell.workload["kind"] != "startup":
+            continue
+        _, model, parallel, _ = cell_id.split("/")
+        name = model.removesuffix("-fp8")
+        weights = memory.weight_bytes_per_gpu(
+            architecture(name),
+            precision("fp8" if model != name else "bf16"),
+            Parallel(int(parallel.removeprefix("tp"))),
+        )
+        for boot in cell.boots:
+            reported = boot.metrics["weight_memory"]
+            assert weights == pytest.approx(reported, rel=1e-3, abs=LOGGED if found.fingerprint["devices"] else 0)
