@@ -181,17 +181,17 @@ def test_what_cannot_be_spread_is_refused_in_one_line(parallel, architecture, me
 
 
 @pytest.mark.parametrize(
-    ("parallel", "gpus", "replicas", "expert_tp"),
+    ("parallel", "gpus", "replicas"),
     [
-        (Parallel(1, 1), 1, 1, 1),
-        (Parallel(4, 1), 4, 1, 4),
-        (Parallel(4, 4), 4, 1, 1),
-        (Parallel(1, 4), 4, 4, 1),
-        (Parallel(2, 8), 8, 4, 1),
-        (Parallel(8, 2), 8, 1, 4),
-        (Parallel(16, 1), 16, 1, 16),
+        (Parallel(1, 1), 1, 1),
+        (Parallel(4, 1), 4, 1),
+        (Parallel(4, 4), 4, 1),
+        (Parallel(1, 4), 4, 4),
+        (Parallel(2, 8), 8, 4),
+        (Parallel(8, 2), 8, 1),
+        (Parallel(16, 1), 16, 1),
     ],
 )
-def test_gpus_replicas_and_parts_of_an_expert(parallel, gpus, replicas, expert_tp):
+def test_gpus_and_replicas(parallel, gpus, replicas):
     parallel.check(MIXTRAL, "")
-    assert (parallel.gpus, parallel.replicas, parallel.expert_tp) == (gpus, replicas, expert_tp)
+    assert (parallel.gpus, parallel.replicas) == (gpus, replicas)

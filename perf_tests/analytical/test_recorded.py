@@ -19,9 +19,9 @@ LOGGED = 0.05 * GIB
 @pytest.mark.parametrize("path", sorted((ROOT / "baselines").rglob("*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
 def test_weights_are_what_the_engine_reports(path):
     found = baseline.read(path)
-    for cell_id, cell in found.cells.items():
-        if cell.workload["kind"] != "startup":
-            continue
+    startups = {i: cell for i, cell in found.cells.items() if cell.workload["kind"] == "startup"}
+    assert startups
+    for cell_id, cell in startups.items():
         _, model, parallel, _ = cell_id.split("/")
         name = model.removesuffix("-fp8")
         weights = memory.weight_bytes_per_gpu(

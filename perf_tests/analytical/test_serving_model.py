@@ -93,9 +93,9 @@ def test_prompts_run_in_waves_that_the_kv_cache_and_the_engine_allow(prompts, kv
     assert throughput == pytest.approx(prompts * 32 / seconds)
 
 
-def test_by_default_256_sequences_run_together():
-    assert serving.offline_throughput(DENSE, HOST, 512, 128, 32, 10**6) == pytest.approx(
-        256 * 32 / serving.latency_seconds(DENSE, HOST, 256, 128, 32)
+def test_by_default_1024_sequences_run_together():
+    assert serving.offline_throughput(DENSE, HOST, 2048, 128, 32, 10**6) == pytest.approx(
+        1024 * 32 / serving.latency_seconds(DENSE, HOST, 1024, 128, 32)
     )
 
 
@@ -109,7 +109,7 @@ def test_a_request_that_does_not_fit_the_kv_cache_is_refused(kv_tokens):
 @settings(max_examples=40)
 def test_littles_law(setup, term, rate, input_len, output_len):
     try:
-        found = serving.online(setup, term, rate, input_len, output_len)
+        found = serving.online(setup, term, rate, input_len, output_len, max_sequences=256)
     except UsageError:
         assume(False)
     assert found.concurrency == pytest.approx(rate * output_len * found.itl, rel=1e-6)
@@ -120,7 +120,7 @@ def test_littles_law(setup, term, rate, input_len, output_len):
 @settings(max_examples=20)
 def test_a_higher_rate_means_more_at_once_and_slower_streams(setup, term, rate, factor):
     try:
-        low, high = (serving.online(setup, term, r, 128, 100) for r in (rate, rate * factor))
+        low, high = (serving.online(setup, term, r, 128, 100, 256) for r in (rate, rate * factor))
     except UsageError:
         assume(False)
     assert high.concurrency > low.concurrency * (1 - 1e-9)
@@ -156,7 +156,7 @@ def test_no_arrivals_mean_an_idle_server():
 def test_a_rate_that_cannot_be_sustained_is_refused_in_one_line():
     for input_len, output_len in ((32, 1000), (8000, 10)):
         with pytest.raises(UsageError, match=r"^rate 100 req/s: cannot be sustained by 256 sequences at once$"):
-            serving.online(DENSE, HOST, 100, input_len, output_len)
+            serving.online(DENSE, HOST, 100, input_len, output_len, 256)
     with pytest.raises(UsageError, match=r"^rate: expected a number that isn't negative, found -1$"):
         serving.online(DENSE, HOST, -1, 32, 10)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.gate.metric import METRICS
+from fixtures.gate.noise import Kind
 from fixtures.gate.verdict import judge
 from fixtures.report import figures, table
 from fixtures.store.sample import Sample
@@ -16,7 +17,7 @@ def rows():
     metrics = {"latency": 0.5034, "weight_memory": 46.7e9, "completed": 8.0, "tpot_p50": 0.00712}
     sample = Sample("b", "h", "2026-01-01T00:00:00+00:00", metrics, {}, {})
     verdicts = {
-        (CELL, "latency"): judge(METRICS["latency"], 0.05, [0.403], [0.5034]),
+        (CELL, "latency"): judge(METRICS["latency"], 0.05, [0.403] * 5, [0.5034] * 3, Kind(1e-4, 30)),
         (CELL, "weight_memory"): judge(METRICS["weight_memory"], 0.005, [46.7e9], [46.7e9]),
         (CELL, "completed"): judge(METRICS["completed"], 0.0, [8.0], [8.0]),
     }
@@ -25,12 +26,12 @@ def rows():
 
 def test_markdown_names_the_cell_on_every_line(rows):
     assert table.markdown(rows) == (
-        "| cell                          | metric        |      value |   baseline |   change | verdict    |\n"
-        "|:------------------------------|:--------------|-----------:|-----------:|---------:|:-----------|\n"
-        "| vllm/mixtral-8x7b/tp2/batch-8 | latency       |   503.4 ms |     403 ms |   +24.9% | regression |\n"
-        "| vllm/mixtral-8x7b/tp2/batch-8 | weight_memory |  43.49 GiB |  43.49 GiB |       0% | pass       |\n"
-        "| vllm/mixtral-8x7b/tp2/batch-8 | completed     | 8 requests | 8 requests |       0% | pass       |\n"
-        "| vllm/mixtral-8x7b/tp2/batch-8 | tpot_p50      |    7.12 ms |            |          | recorded   |"
+        "| cell                          | metric        |      value |   baseline |   change |   detectable | verdict    |\n"
+        "|:------------------------------|:--------------|-----------:|-----------:|---------:|-------------:|:-----------|\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | latency       |   503.4 ms |     403 ms |   +24.9% |         6.8% | regression |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | weight_memory |  43.49 GiB |  43.49 GiB |       0% |         1.1% | pass       |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | completed     | 8 requests | 8 requests |       0% |              | pass       |\n"
+        "| vllm/mixtral-8x7b/tp2/batch-8 | tpot_p50      |    7.12 ms |            |          |              | recorded   |"
     )
 
 

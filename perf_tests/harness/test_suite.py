@@ -111,7 +111,9 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert set(boots.values()) == {2}
     assert "external/llama-3.1-8b-twin/tp1/online-20" in boots
     lines = (suite.directory / "run" / "samples.jsonl").read_text().splitlines()
-    assert len(lines) == 4 * 3, "every cell of every run is in the record"
+    assert len(lines) >= 4 * 3, "every cell of every run is in the record"
+    cells = [json.loads(line)["cell"].rsplit("/", 1)[1] for line in lines]
+    assert cells.count("batch-1") >= 4 + 2, "a suspicious cell is measured again until three boots agree"
 
 
 def test_baselines_are_readable_by_pytest_benchmark(suite):
@@ -191,17 +193,18 @@ def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
     assert "| vllm/mixtral-8x7b/tp1/batch-8" in (suite.directory / "run" / "report.md").read_text()
 
 
-def test_a_regression_in_recorded_results_is_caught(suite):
+def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing(suite):
     shutil.copytree(ROOT / "baselines" / "h200x1", suite.directory / "h200x1")
     (path,) = (suite.directory / "h200x1").rglob("mixtral-8x7b.json")
     data = json.loads(path.read_text())
     (cell,) = [b for b in data["benchmarks"] if b["fullname"].endswith("/batch-32")]
-    cell["extra_info"]["boots"][-1]["metrics"]["latency"] *= 1.06
+    cell["extra_info"]["boots"][-1]["metrics"]["latency"] *= 1.10
     path.write_text(json.dumps(data))
-    done = replay(suite, suite.directory / "h200x1")
+    done = replay(suite, suite.directory / "h200x1", "--strict-verdicts")
     assert done.returncode == 1
-    assert "regression: vllm/mixtral-8x7b/tp1/batch-32 latency" in done.stdout
-    assert done.stdout.count("regression: ") == 1
+    assert "inconclusive: vllm/mixtral-8x7b/tp1/batch-32 latency" in done.stdout
+    assert "worse by 9.9%, not yet confirmed" in done.stdout
+    assert done.stdout.count("inconclusive: ") == 1
 
 
 def test_a_server_that_is_not_there(suite):

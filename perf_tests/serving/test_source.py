@@ -63,6 +63,7 @@ def test_the_engine_selects_and_weighs_experts_as_the_reference_does(vllm):
     done = subprocess.run(
         [vllm.python, str(script)],
         check=False,
+        timeout=300,
         input=question,
         env=vllm.variables(),
         capture_output=True,
