@@ -110,7 +110,7 @@ def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
     expectation = expect(point.setup, host, point.workload, point.kv_tokens)
     if expectation is None:
         return None
-    return expectation.metric, expectation.value / point.metrics[expectation.metric] - 1
+    return expectation.metric, expectation.error(point.metrics[expectation.metric])
 
 
 def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
