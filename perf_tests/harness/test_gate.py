@@ -141,7 +141,7 @@ def test_what_is_detectable_shrinks_with_boots_and_noise(sigma, boots, tolerance
     ],
 )
 def test_false_alarms_and_cost_of_a_night_without_a_change(world, per_metric, per_night, boots):
-    found = power.characteristics(world, nights=2500, seed=3)
+    found = power.characteristics(world, nights=1500, seed=3)
     assert found.alarms_per_metric <= per_metric
     assert found.alarms_per_night <= per_night
     assert found.boots <= boots

@@ -97,8 +97,8 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert "no baseline" in first.stdout
     assert again.returncode == 0, again.stdout
     assert re.search(r"verdicts: \d+ pass", again.stdout)
-    with mock_server("--ttft", "0.02", "--gap", "0.02") as url:
-        slower = suite.run("-m", "serving", "--engine-url", url)
+    with mock_server("--ttft", "0.03", "--gap", "0.03") as url:
+        slower = suite.run("-m", "serving", "--engine-url", url, "--max-boots=3")
         moved = suite.run("-m", "serving", "--engine-url", url, "--update-baselines=append")
     assert slower.returncode == 1
     assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout
