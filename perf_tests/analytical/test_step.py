@@ -237,3 +237,10 @@ def test_fp32_multiplies_everything_in_fp32():
     fast = plain_gpu(fp32_flops=1e-3, hbm_bandwidth=1e9, bf16_flops=1e6)
     a, b = (step.decode(Setup(TINY, g, Parallel(), precision("fp32")), 8, 10) for g in (slow, fast))
     assert a.total == pytest.approx(b.total)
+
+
+def test_a_shared_prefill_adds_its_tokens_their_scores_and_a_row_of_logits():
+    """On a device that memory costs nothing, time is FLOPs: those of the prompt, as in a prefill of its own."""
+    setup = Setup(TINY, plain_gpu(hbm_bandwidth=1e30), Parallel(), precision("bf16"))
+    alone = step.prefill(setup, 1, 100).device
+    assert step.added_by_prefill(setup, 7.0, 50, 100) == pytest.approx(alone, rel=1e-6)

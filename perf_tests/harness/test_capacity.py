@@ -40,17 +40,22 @@ def test_mixtral_in_bf16_is_refused_on_one_h100_with_the_arithmetic():
     assert "\n" not in str(caught.value)
 
 
-def expectation(**traffic):
+def expectation(kv_tokens=100_000, **traffic):
     model = Model.load("llama-3.1-8b", "test")
     setup = Setup(from_config(model.config, "test"), gpu("h100"), Parallel(), precision("bf16"))
     workload = Workload("w", input_len=32, output_len=64, **traffic)
-    return expect(setup, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens=100_000)
+    return expect(setup, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens)
 
 
 def test_each_kind_is_compared_by_what_it_is_about():
     assert expectation(kind="batch", batch_size=8).metric == "latency"
     assert expectation(kind="offline", num_prompts=100).metric == "output_throughput"
     assert expectation(kind="online", rate=2, num_prompts=9).metric == "tpot_p50"
+
+
+def test_a_small_kv_cache_lowers_the_expected_throughput():
+    roomy, tight = (expectation(n, kind="offline", num_prompts=200).value for n in (100_000, 5_000))
+    assert tight < 0.7 * roomy
 
 
 def test_nothing_is_expected_where_the_model_has_nothing_to_say():
