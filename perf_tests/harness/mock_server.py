@@ -30,7 +30,7 @@ HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>a proxy'
 # Counts that are none, as the server's JSON has them.
 NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.5"}
 SLOWER = 10
-LEAK_BYTES = 32 * 2**20
+LEAK_BYTES = 8 * 2**20
 IDLE_SECONDS = 0.02
 
 

@@ -59,7 +59,7 @@ def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--silent", action="store_true", help="write nothing at all")
     parser.add_argument("--flood", type=int, default=0, help="bytes of log, written before it serves")
     parser.add_argument("--serving-flood", type=int, default=0, help="bytes of log, written when it serves")
-    parser.add_argument("--fork", action="store_true", help="leave a child in a session of its own that ignores signals")
+    parser.add_argument("--fork", action="store_true", help="start a child in a session of its own")
     parser.add_argument("--squat", choices=("mute", "stranger"), help="somebody takes the port first")
     parser.add_argument("--another-model", action="store_true", help="serve another model behind the right name")
     return parser.parse_known_args(options)
@@ -75,7 +75,7 @@ def main() -> None:
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
     boot = {"port": int(engine.port), "pids": [os.getpid()]}
     if own.fork:
-        boot["pids"].append(_forked())
+        boot["pids"].append(_forked("--ignore-signals" in options))
     with (directory / "boots.jsonl").open("a") as file:
         file.write(json.dumps(boot) + "\n")
     if own.silent:
@@ -93,7 +93,7 @@ def main() -> None:
         _stranger(boot["port"])
     with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
         root = "/models/another" if own.another_model else engine.model
-        options += ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
+        options += ["--ttft", "0.02", "--gap", "0.005", "--port", engine.port, "--model", engine.served_model_name, "--root", root]
         if own.serving_flood and os.fork() == 0:
             time.sleep(1)
             _flood(own.serving_flood)
@@ -101,13 +101,13 @@ def main() -> None:
         mock_server.main(options)
 
 
-def _forked() -> int:
-    """The process id of a child that outlives this process unless it is killed."""
+def _forked(ignoring: bool) -> int:
+    """The process id of a child that outlives this process unless it is ended."""
     if pid := os.fork():
         return pid
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if ignoring else signal.SIG_DFL)
     time.sleep(600)
     os._exit(0)
 
@@ -117,6 +117,7 @@ def _stranger(port: int) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     next(line for line in process.stdout if b"listening" in line)
+    time.sleep(1)
 
 
 def _flood(size: int) -> None:

@@ -25,7 +25,7 @@ devices = 1
 engines = ["vllm"]
 tensor_parallel = [1]
 max_model_len = 256
-boot_timeout = 10
+boot_timeout = 5
 request_timeout = 2
 gated = ["weight_memory", "kv_capacity", "latency", "peak_memory", "completed", "output_tokens"]
 tolerances = { latency = 0.5, peak_memory = 0.5 }
@@ -51,7 +51,7 @@ kind = "batch"
 batch_size = 4
 input_len = 8
 output_len = 8
-repetitions = 3
+repetitions = 1
 """
 # Completions that a boot has served when batch-1 is measured: a pass of warm-up and three repetitions.
 BATCH_1 = 4
