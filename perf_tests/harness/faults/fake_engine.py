@@ -55,10 +55,9 @@ def boots(directory: Path) -> list[dict[str, Any]]:
 def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The fake's own options, and those of the mock server."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--crash", action="store_true", help="die while loading, as a card without memory makes vLLM die")
+    parser.add_argument("--crash", action="store_true", help="die while loading")
     parser.add_argument("--silent", action="store_true", help="write nothing at all")
     parser.add_argument("--flood", type=int, default=0, help="bytes of log, written before it serves")
-    parser.add_argument("--serving-flood", type=int, default=0, help="bytes of log, written when it serves")
     parser.add_argument("--fork", action="store_true", help="start a child in a session of its own")
     parser.add_argument("--squat", choices=("mute", "stranger"), help="somebody takes the port first")
     parser.add_argument("--another-model", action="store_true", help="serve another model behind the right name")
@@ -93,11 +92,8 @@ def main() -> None:
         _stranger(boot["port"])
     with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
         root = "/models/another" if own.another_model else engine.model
-        options += ["--ttft", "0.02", "--gap", "0.005", "--port", engine.port, "--model", engine.served_model_name, "--root", root]
-        if own.serving_flood and os.fork() == 0:
-            time.sleep(1)
-            _flood(own.serving_flood)
-            os._exit(0)
+        pace = ["--ttft", "0.02", "--gap", "0.005"]
+        options += [*pace, "--port", engine.port, "--model", engine.served_model_name, "--root", root]
         mock_server.main(options)
 
 
@@ -121,7 +117,7 @@ def _stranger(port: int) -> None:
 
 
 def _flood(size: int) -> None:
-    block = b"".join(b"DEBUG 11-24 02:17:00 [scheduler.py:%d] nothing to schedule\n" % (i % 1000) for i in range(20_000))
+    block = b"DEBUG 11-24 02:17:00 [scheduler.py:93] nothing to schedule\n" * 20_000
     while size > 0:
         size -= os.write(1, block[:size])
 

@@ -87,8 +87,8 @@ class Suite:
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a run. Its output goes to a file, so that a flood of it holds nobody up."""
         command = [
-            *self.prefix, sys.executable, "-m", "pytest", "perf_tests/serving", "-m", "serving", "-k", "not claims and not source",
-            "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio",
+            *self.prefix, sys.executable, "-m", "pytest", "perf_tests/serving", "-m", "serving",
+            "-k", "not claims and not source", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio",
             f"--deployment={self.deployment}", f"--baselines={self.baselines}", f"--artifacts={self.artifacts}",
             f"--engine-env=vllm={self.engine}", *options,
         ]  # fmt: skip
@@ -127,7 +127,8 @@ class Suite:
 
     def verdicts(self) -> dict[str, str]:
         """Outcomes by ``workload metric``, from the report."""
-        rows = re.findall(r"^\| \S+/(\S+) +\| (\w+) +\|.*\| ([\w ]+?) +\|$", (self.artifacts / "report.md").read_text(), re.M)
+        text = (self.artifacts / "report.md").read_text()
+        rows = re.findall(r"^\| \S+/(\S+) +\| (\w+) +\|.*\| ([\w ]+?) +\|$", text, re.MULTILINE)
         return {f"{cell} {metric}": outcome for cell, metric, outcome in rows if outcome != "recorded"}
 
     def stored(self) -> dict[str, int]:

@@ -42,7 +42,7 @@ def fails_to_boot(suite, message):
     return done
 
 
-@fault("Server", "dies at boot", "every cell of its block fails, the first with the log's last lines; booted once", "other blocks")
+@fault("Server", "dies at boot", "every cell of its block fails, the first with the log's last lines")
 def test_dies_at_boot(suite):
     suite.boots_with("--crash")
     done = fails_to_boot(suite, "the server ended with status 1 while loading weights")
@@ -56,7 +56,7 @@ def test_hangs_at_boot(suite):
     fails_to_boot(suite, "not healthy within 5 s, last seen starting HTTP server; its last lines (all in")
 
 
-@fault("Server", "answers 503 at boot", "waited for; at `boot_timeout` every cell of its block fails, /health's answer named")
+@fault("Server", "answers 503 at boot", "waited for; at `boot_timeout` every cell of its block fails, 503 named")
 @pytest.mark.parametrize("seconds", [1, 600])
 def test_is_unhealthy_at_boot(judged, seconds):
     judged.boots_with(f"--unhealthy {seconds}")
@@ -130,7 +130,7 @@ def test_leaks_memory(judged):
     assert judged.verdicts()["batch-1 peak_memory"] == "pass"
 
 
-@fault("Server", "hangs at stop, its child too: SIGINT and SIGTERM ignored", "killed after the grace of both", "everything")
+@fault("Server", "hangs at stop, its child too", "killed, after SIGINT and SIGTERM in vain", "everything")
 def test_hangs_at_stop(judged):
     judged.boots_with("--ignore-signals --fork")
     assert judged.run().status == 0
@@ -175,9 +175,9 @@ def test_prints_a_gigabyte(judged):
             log.unlink()
 
 
-@fault("Server", "compiles a kernel behind megabytes of log", "the kernel is found, the cell is invalid", "everything", quick=True)
+@fault("Server", "compiles a kernel behind megabytes of log", "found: the cell is invalid", "everything", quick=True)
 def test_a_compilation_behind_a_flood_is_found(tmp_path):
-    code = "import time; print('x' * 99 + '\\n' * 40_000); print('y' * 3_000_000); print('{}', flush=True); time.sleep(60)"
+    code = "import time; print('x\\n' * 1_000_000 + 'y' * 3_000_000); print('{}', flush=True); time.sleep(60)"
     line = "WARNING Triton kernel JIT compilation during inference: late_kernel. This causes a spike."
     process = ServerProcess([sys.executable, "-c", code.format(line)], dict(os.environ), tmp_path / "log", grace=1.0)
     try:
@@ -188,7 +188,7 @@ def test_a_compilation_behind_a_flood_is_found(tmp_path):
         process.stop()
 
 
-@fault("Server", "writes no log", "what only the log tells is inconclusive, the startup test names it; the rest is judged")
+@fault("Server", "writes no log", "what only the log tells is inconclusive and named; the rest is judged")
 def test_writes_no_log(judged):
     judged.boots_with("--silent")
     done = judged.run()
@@ -203,5 +203,3 @@ def test_writes_no_log(judged):
 def test_serves_another_model(judged):
     judged.boots_with("--another-model")
     fails_to_boot(judged, "the server has loaded /models/another instead of ")
-
-
