@@ -4,12 +4,15 @@
 
 Prints ``listening on PORT`` once it serves. Every request is logged with CLOCK_MONOTONIC times (received, then every
 chunk written), which GET /log returns: the truth that a client on the same machine is held against. ``--fault`` makes
-it misbehave in one of the ways that FAULTS lists.
+it misbehave in one of the ways that FAULTS lists, from the first request on or ``--after`` so many.
 """
 
 import argparse
 import asyncio
+import base64
+import gzip
 import json
+import os
 import signal
 import sys
 import time
@@ -18,9 +21,17 @@ from typing import Any
 import uvloop
 
 FAULTS = (
-    "none", "http-400", "http-500", "bad-json", "bad-sse", "cut", "no-usage", "wrong-count", "no-done", "html",
-    "late-usage-twice", "stall",
+    "none", "http-400", "http-500", "http-503", "bad-json", "bad-sse", "cut", "no-usage", "wrong-count", "no-done", "html",
+    "html-502", "plain", "gzip", "late-usage-twice", "usage-twice", "usage-nan", "usage-huge", "usage-fraction", "stall",
+    "split-characters", "empty-chunks", "trickled-head", "close-idle", "raw", "exit", "exit-mid-stream", "exit-idle",
+    "slow", "leak",
 )  # fmt: skip
+HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>a proxy's page</body>\r\n</html>\r\n"
+# Counts that are none, as the server's JSON has them.
+NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.5"}
+SLOWER = 10
+LEAK_BYTES = 8 * 2**20
+IDLE_SECONDS = 0.02
 
 
 class Connection(asyncio.Protocol):
@@ -52,17 +63,23 @@ class MockServer:
         self.args = args
         self.log: list[dict[str, Any]] = []
         self.compiled: set[int] = set()
+        self.requests = 0
+        self.leaked: list[bytes] = []
+        self.healthy_from = time.monotonic() + args.unhealthy
 
     def handle(self, transport: Any, path: str, body: bytes, received: float) -> None:
         if path == "/log":
             log, self.log = self.log, []
             self.reply(transport, 200, json.dumps(log).encode())
         elif path == "/health":
-            self.reply(transport, 200, b"")
+            self.reply(transport, 200 if time.monotonic() >= self.healthy_from else 503, b"")
         elif path == "/v1/models":
-            self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model}]}).encode())
+            root = {"root": self.args.root} if self.args.root else {}
+            self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model} | root]}).encode())
         elif path == "/v1/completions":
-            self.complete(transport, json.loads(body), received)
+            self.requests += 1
+            fault = self.args.fault if self.requests > self.args.after else "none"
+            self.complete(transport, json.loads(body), received, fault)
         else:
             self.reply(transport, 404, b'{"error": "not found"}')
 
@@ -70,23 +87,33 @@ class MockServer:
         head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         transport.write(head.encode() + body)
 
-    def complete(self, transport: Any, request: dict[str, Any], received: float) -> None:
-        fault = self.args.fault
+    def complete(self, transport: Any, request: dict[str, Any], received: float, fault: str) -> None:
+        if fault == "exit":
+            os._exit(3)
+        if fault == "leak":
+            self.leaked.append(os.urandom(LEAK_BYTES))
         if request["model"] != self.args.model:
             self.reply(transport, 404, b'{"error": {"message": "The model does not exist."}}')
         elif fault == "http-400":
             self.reply(transport, 400, b'{"error": {"message": "prompt too long"}}')
         elif fault == "http-500":
             self.reply(transport, 500, b"Internal Server Error", "text/plain")
+        elif fault == "http-503":
+            self.reply(transport, 503, b"no worker is ready", "text/plain")
+        elif fault == "html-502":
+            self.reply(transport, 502, HTML, "text/html")
+        elif fault == "raw":
+            transport.write(base64.b64decode(request["prompt"]))
+            transport.close()
         elif fault == "html":
             self.reply(transport, 200, b"<html>Bad gateway</html>", "text/html")
         elif self.args.jit and len(request["prompt"]) not in self.compiled:
             self.compiled.add(len(request["prompt"]))
             kernel = f"kernel_{len(request['prompt'])}"
             print(f"WARNING Triton kernel JIT compilation during inference: {kernel}. This causes a spike.", flush=True)
-            asyncio.get_running_loop().call_later(self.args.jit, self.complete, transport, request, received)
+            asyncio.get_running_loop().call_later(self.args.jit, self.complete, transport, request, received, fault)
         elif request.get("stream"):
-            Stream(self, transport, request, received).start()
+            Stream(self, transport, request, received, fault).start()
         else:
             self.whole(transport, request, received)
 
@@ -109,59 +136,93 @@ class MockServer:
 class Stream:
     """Writes chunk ``i`` at received + ttft + i x gap."""
 
-    def __init__(self, server: MockServer, transport: Any, request: dict[str, Any], received: float) -> None:
-        self.server, self.transport, self.received = server, transport, received
+    def __init__(
+        self, server: MockServer, transport: Any, request: dict[str, Any], received: float, fault: str = "none"
+    ) -> None:
+        self.server, self.transport, self.received, self.fault = server, transport, received, fault
         self.prompt_tokens = len(request["prompt"])
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
+        pace = SLOWER if fault == "slow" else 1
+        self.ttft, self.gap = pace * server.args.ttft, pace * server.args.gap
         self.written: list[float] = []
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
         server.log.append({"received": received, "written": self.written})
 
     def start(self) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        self.transport.write(head)
-        self.later(self.server.args.ttft)
+        kind = "text/plain" if self.fault == "plain" else "text/event-stream"
+        encoding = "Content-Encoding: gzip\r\n" if self.fault == "gzip" else ""
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n".encode()
+        if self.fault == "trickled-head":
+            step = self.server.args.ttft / len(head) / 2
+            for i in range(len(head)):
+                self.loop.call_later(i * step, self.transport.write, head[i : i + 1])
+        else:
+            self.transport.write(head)
+        self.later(self.ttft)
 
     def later(self, after: float) -> None:
         self.loop.call_at(self.received + after + self.timer_offset, self.step)
 
     def step(self) -> None:
-        args, i = self.server.args, len(self.written)
-        fault = args.fault if i == min(2, self.chunks - 1) else ""
+        i = len(self.written)
+        fault = self.fault if i == min(2, self.chunks - 1) else ""
         if fault == "cut":
             self.transport.abort()
             return
         if fault == "stall":
             return
+        if fault == "exit-mid-stream":
+            os._exit(3)
+        if self.fault == "empty-chunks":
+            self.write(b": still here\n\n")
+            self.write(b'data: {"id":"cmpl-0","object":"text_completion","choices":[]}\n\n')
         if fault == "bad-json":
             self.write(b'data: {"choices": [{"te\n\n')
         elif fault == "bad-sse":
             self.write(b"<html>proxy error</html>\n\n")
         else:
-            self.write(b'data: {"id":"cmpl-0","object":"text_completion","choices":[{"index":0,"text":"x"}]}\n\n')
+            text = "→é" if self.fault == "split-characters" else "x"
+            event = f'{{"id":"cmpl-0","object":"text_completion","choices":[{{"index":0,"text":"{text}"}}]}}'
+            self.write(f"data: {event}\n\n".encode())
         self.written.append(time.monotonic())
         if len(self.written) < self.chunks:
-            self.later(args.ttft + len(self.written) * args.gap)
+            self.later(self.ttft + len(self.written) * self.gap)
         else:
             self.finish()
 
     def finish(self) -> None:
-        fault = self.server.args.fault
+        fault = self.fault
         count = self.tokens - (fault == "wrong-count")
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": count}
         event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+        if fault in NO_COUNTS:
+            event = event.replace(f'"completion_tokens": {count}'.encode(), b'"completion_tokens": ' + NO_COUNTS[fault])
         if fault != "no-usage":
+            self.write(event)
+        if fault == "usage-twice":
             self.write(event)
         if fault == "late-usage-twice":
             self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
         self.transport.write(b"0\r\n\r\n")
+        if fault == "close-idle":
+            self.loop.call_later(IDLE_SECONDS, self.transport.close)
+        if fault == "exit-idle":
+            self.loop.call_later(IDLE_SECONDS, os._exit, 3)
 
     def write(self, data: bytes) -> None:
-        self.transport.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        if self.fault == "gzip":
+            data = gzip.compress(data)
+        framed = f"{len(data):x}\r\n".encode() + data + b"\r\n"
+        cut = framed.find("→".encode()) + 1  # inside a character
+        if self.fault == "split-characters" and cut and len(self.written) < self.chunks - 1:
+            self.transport.write(framed[:cut])
+            self.loop.call_later(self.gap / 4, self.transport.write, framed[cut:])
+        else:
+            self.transport.write(framed)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -172,8 +233,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
     parser.add_argument("--fault", choices=FAULTS, default="none")
+    parser.add_argument("--after", type=int, default=0, help="completions that are served well before the fault")
     parser.add_argument("--jit", type=float, default=0.0, help="seconds to compile for each new prompt length, logged")
     parser.add_argument("--boot", type=float, default=0.0, help="seconds before it listens")
+    parser.add_argument("--unhealthy", type=float, default=0.0, help="seconds for which /health answers 503")
+    parser.add_argument("--root", default="", help="what /v1/models says that the model was loaded from")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
     parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")
     return parser.parse_args(argv)
@@ -189,8 +253,8 @@ async def serve(args: argparse.Namespace) -> None:
     await listener.serve_forever()
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     if args.ignore_signals:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

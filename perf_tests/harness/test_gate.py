@@ -121,7 +121,7 @@ def test_the_noise_of_a_kind_is_found_and_slow_boots_do_not_inflate_it(cv, seed)
     kind = pool(groups.tolist())
     assert math.sqrt(kind.variance) == pytest.approx(cv, rel=0.25)
     found = noise(groups[0].tolist(), kind, 0.05)
-    assert found.boots == 9
+    assert 7 <= found.boots <= 9
     assert found.centre == pytest.approx(1.0, abs=1.5 * cv)
 
 

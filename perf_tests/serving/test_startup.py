@@ -10,6 +10,8 @@ GIB = 2**30
 @pytest.mark.cells("startup")
 def test_startup(cell, measure, night):
     values = measure(cell).metrics
+    missing = [name for name in ("kv_capacity", "weight_memory", "startup_memory") if name not in values]
+    assert not missing, f"the engine does not report {', '.join(missing)}: look into its log"
     assert values["kv_capacity"] >= 1
     assert values["weight_memory"] < values["startup_memory"], "weights must be part of the memory in use"
     budget = night.deployment.kv_cache_gib * GIB

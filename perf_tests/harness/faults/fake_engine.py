@@ -1,0 +1,126 @@
+"""An engine environment whose engine is the mock server: ``--engine-env vllm=DIR`` boots it as it would boot vLLM.
+
+``build`` makes the directory. Its ``bin/python`` understands vLLM's command line, writes what the suite reads in vLLM's
+log, and becomes the mock server, with the faults that ``build`` was given for this boot. What was started, and on which
+port, is in ``DIR/boots.jsonl``.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from perf_tests.harness import mock_server
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = """#!/bin/sh
+PYTHONPATH={root} exec {python} -m perf_tests.harness.faults.fake_engine {directory} "$@"
+"""
+LOG = """\
+INFO 11-24 02:17:00 [utils.py:233] non-default args: {{'model': '{model}'}}
+INFO 11-24 02:17:00 [core.py:93] Initializing a V1 LLM engine (v0.0.1) with config: model='{model}'
+INFO 11-24 02:17:00 [gpu_model_runner.py:3259] Starting to load model {model}...
+INFO 11-24 02:17:00 [gpu_model_runner.py:3336] Model loading took 0.01 GiB memory and 0.25 seconds
+INFO 11-24 02:17:00 [kv_cache_utils.py:1229] GPU KV cache size: 16,384 tokens
+INFO 11-24 02:17:00 [api_server.py:1346] Starting vLLM server on http://127.0.0.1:{port}
+"""
+
+
+def build(directory: Path, *boots: str) -> Path:
+    """Make the environment. ``boots`` are the options of the first, second ... boot; the last ones go for all later boots."""
+    (directory / "bin").mkdir(parents=True, exist_ok=True)
+    (directory / "vllm").mkdir(exist_ok=True)
+    script = directory / "bin" / "python"
+    quoted = {"root": shlex.quote(str(ROOT)), "python": sys.executable, "directory": shlex.quote(str(directory))}
+    script.write_text(SCRIPT.format(**quoted))
+    script.chmod(0o755)
+    (directory / "options.json").write_text(json.dumps([shlex.split(options) for options in boots or ("",)]))
+    (directory / "boots.jsonl").write_text("")
+    return directory
+
+
+def boots(directory: Path) -> list[dict[str, Any]]:
+    """What was started: per boot the ``port`` and the ``pids``."""
+    return [json.loads(line) for line in (directory / "boots.jsonl").read_text().splitlines()]
+
+
+def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The fake's own options, and those of the mock server."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--crash", action="store_true", help="die while loading")
+    parser.add_argument("--silent", action="store_true", help="write nothing at all")
+    parser.add_argument("--flood", type=int, default=0, help="bytes of log, written before it serves")
+    parser.add_argument("--fork", action="store_true", help="start a child in a session of its own")
+    parser.add_argument("--squat", choices=("mute", "stranger"), help="somebody takes the port first")
+    parser.add_argument("--another-model", action="store_true", help="serve another model behind the right name")
+    return parser.parse_known_args(options)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("--model", "--served-model-name", "--port"):
+        parser.add_argument(name, required=True)
+    engine, _ = parser.parse_known_args(sys.argv[2:])
+    planned = json.loads((directory / "options.json").read_text())
+    own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
+    boot = {"port": int(engine.port), "pids": [os.getpid()]}
+    if own.fork:
+        boot["pids"].append(_forked("--ignore-signals" in options))
+    with (directory / "boots.jsonl").open("a") as file:
+        file.write(json.dumps(boot) + "\n")
+    if own.silent:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+    lines = LOG.format(model=engine.model, port=engine.port).splitlines()
+    if own.crash:
+        print("\n".join(lines[:3]), flush=True)
+        raise RuntimeError("Engine core initialization failed: CUDA out of memory")
+    print("\n".join(lines), flush=True)
+    _flood(own.flood)
+    # Held until this process ends.
+    squatter = socket.create_server(("127.0.0.1", boot["port"])) if own.squat == "mute" else None
+    if own.squat == "stranger":
+        _stranger(boot["port"])
+    with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
+        root = "/models/another" if own.another_model else engine.model
+        pace = ["--ttft", "0.02", "--gap", "0.005"]
+        options += [*pace, "--port", engine.port, "--model", engine.served_model_name, "--root", root]
+        mock_server.main(options)
+
+
+def _forked(ignoring: bool) -> int:
+    """The process id of a child that outlives this process unless it is ended."""
+    if pid := os.fork():
+        return pid
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if ignoring else signal.SIG_DFL)
+    time.sleep(600)
+    os._exit(0)
+
+
+def _stranger(port: int) -> None:
+    command = [sys.executable, "-m", "perf_tests.harness.mock_server", "--port", str(port), "--model", "a-strangers"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    next(line for line in process.stdout if b"listening" in line)
+    time.sleep(1)
+
+
+def _flood(size: int) -> None:
+    block = b"DEBUG 11-24 02:17:00 [scheduler.py:93] nothing to schedule\n" * 20_000
+    while size > 0:
+        size -= os.write(1, block[:size])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Servers that die, hang, slow down, leak, flood or are not who they should be."""
+
+import os
+import sys
+
+import psutil
+import pytest
+
+from fixtures.engines.boot import Boot
+from fixtures.engines.process import ServerProcess
+from fixtures.engines.registry import ENGINES
+from perf_tests.harness.faults import fake_engine
+from perf_tests.harness.faults.suite import BATCH_1, BLOCK, wait_until
+from perf_tests.harness.faults.table import fault
+
+BEFORE = f"--after {BATCH_1}"
+INCONCLUSIVE = "cell fails, its verdicts are inconclusive"
+KEPT = "cells before it: samples, verdicts, report"
+
+
+def fails_after_batch_1(suite, message):
+    """Run the suite; batch-4 must fail with ``message``, and what was measured before must be judged and kept."""
+    done = suite.run()
+    assert done.status == 1, done.text
+    assert f"{BLOCK}/batch-4: {message}" in done.text
+    assert "Traceback" not in done.text
+    assert suite.samples() == ["startup", "batch-1"]
+    verdicts = suite.verdicts()
+    assert verdicts["batch-1 latency"] == verdicts["startup kv_capacity"] == "pass"
+    assert {outcome for name, outcome in verdicts.items() if name.startswith("batch-4")} == {"inconclusive"}
+    assert f"**{BLOCK}/batch-4**: {message}" in (suite.artifacts / "report.md").read_text()
+    return done
+
+
+def fails_to_boot(suite, message):
+    """Run the suite; no cell can be measured for the same cause, which the first names with the log's last lines."""
+    done = suite.run()
+    assert done.status == 1, done.text
+    assert message in done.text
+    assert f"{BLOCK}/batch-4: {BLOCK} failed to boot earlier in this session: " in done.text
+    assert set(suite.verdicts().values()) == {"inconclusive"}
+    return done
+
+
+@fault("Server", "dies at boot", "every cell of its block fails, the first with the log's last lines")
+def test_dies_at_boot(suite):
+    suite.boots_with("--crash")
+    done = fails_to_boot(suite, "the server ended with status 1 while loading weights")
+    assert "CUDA out of memory" in done.text
+    assert len(fake_engine.boots(suite.engine)) == 1
+
+
+@fault("Server", "hangs at boot", "every cell of its block fails at `boot_timeout`, with the phase it was last seen in")
+def test_hangs_at_boot(suite):
+    suite.boots_with("--boot 600")
+    fails_to_boot(suite, "not healthy within 5 s, last seen starting HTTP server; its last lines (all in")
+
+
+@fault("Server", "answers 503 at boot", "waited for; at `boot_timeout` every cell of its block fails, 503 named")
+@pytest.mark.parametrize("seconds", [1, 600])
+def test_is_unhealthy_at_boot(judged, seconds):
+    judged.boots_with(f"--unhealthy {seconds}")
+    if seconds > 5:
+        fails_to_boot(judged, "last seen starting HTTP server, /health answers 503")
+    else:
+        assert judged.run().status == 0
+        assert set(judged.verdicts().values()) == {"pass"}
+
+
+@fault("Server", "dies at the first request", f"{INCONCLUSIVE}; exit status and last lines of the log named", KEPT)
+def test_dies_at_the_first_request(judged):
+    judged.boots_with("--fault exit")
+    done = judged.run()
+    assert done.status == 1
+    assert f"{BLOCK}/batch-1: the server died with status 3; its last lines (all in" in done.text
+    assert judged.samples() == ["startup"]
+    assert judged.verdicts()["startup kv_capacity"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(
+            f"--fault exit-mid-stream {BEFORE}", "the server died with status 3; its last lines (all in",
+            marks=fault("Server", "dies mid-stream", f"{INCONCLUSIVE}; exit status and last lines of the log named", KEPT),
+        ),
+        pytest.param(
+            f"--fault exit-idle --after {BATCH_1 - 1}", "the server died with status 3; its last lines (all in",
+            marks=fault("Server", "dies between two cells", f"{INCONCLUSIVE}; exit status and last lines named", KEPT),
+        ),
+        pytest.param(
+            f"--fault stall {BEFORE}", "4 of 4 requests failed, most often: no end of the response within 2 s",
+            marks=fault("Server", "hangs mid-stream", f"{INCONCLUSIVE} at `request_timeout`", KEPT),
+        ),
+        pytest.param(
+            f"--fault http-503 {BEFORE}", "4 of 4 requests failed, most often: HTTP 503: no worker is ready",
+            marks=fault("Server", "answers 503 to requests", f"{INCONCLUSIVE}; what it answered is named", KEPT),
+        ),
+    ],
+)  # fmt: skip
+def test_fails_while_serving(judged, options, message):
+    judged.boots_with(options)
+    fails_after_batch_1(judged, message)
+
+
+@fault("Server", "becomes 10 times slower midway, in every boot", "regression, after three boots agree", "everything")
+def test_slows_down(judged):
+    judged.boots_with(f"--fault slow {BEFORE}")
+    done = judged.run()
+    assert done.status == 1
+    assert f"regression: {BLOCK}/batch-4 latency" in done.text
+    verdicts = judged.verdicts()
+    assert verdicts.pop("batch-4 latency") == "regression"
+    assert set(verdicts.values()) == {"pass"}
+    assert judged.samples() == ["startup", "batch-1", *["batch-4"] * 3]
+
+
+@fault("Server", "becomes 10 times slower midway, in one boot", "pass: fresh boots don't confirm it", "everything")
+def test_slows_down_once(judged):
+    judged.boots_with(f"--fault slow {BEFORE}", "")
+    assert judged.run().status == 0
+    assert set(judged.verdicts().values()) == {"pass"}
+
+
+@fault("Server", "leaks memory", "regression of `peak_memory`, where it is gated", "everything")
+def test_leaks_memory(judged):
+    judged.boots_with(f"--fault leak {BEFORE}")
+    assert judged.run().status == 1
+    assert judged.verdicts()["batch-4 peak_memory"] == "regression"
+    assert judged.verdicts()["batch-1 peak_memory"] == "pass"
+
+
+@fault("Server", "hangs at stop, its child too", "killed, after SIGINT and SIGTERM in vain", "everything")
+def test_hangs_at_stop(judged):
+    judged.boots_with("--ignore-signals --fork")
+    assert judged.run().status == 0
+    (boot,) = fake_engine.boots(judged.engine)
+    assert not any(map(psutil.pid_exists, boot["pids"]))
+    assert set(judged.verdicts().values()) == {"pass"}
+
+
+@fault("Server", "leaves a child in a session of its own", "ended with the server", "everything")
+def test_leaves_a_child(judged):
+    judged.boots_with(f"--fork --fault exit {BEFORE}")
+    fails_after_batch_1(judged, "the server died with status 3")
+    (boot,) = fake_engine.boots(judged.engine)
+    assert len(boot["pids"]) == 2
+    assert not any(map(psutil.pid_exists, boot["pids"]))
+
+
+@fault("Server", "port taken between choosing and binding", "booted again on another port", "everything")
+@pytest.mark.parametrize("squatter", ["mute", "stranger"])
+def test_the_port_is_taken(judged, squatter):
+    judged.boots_with(f"--squat {squatter}", "")
+    assert judged.run().status == 0
+    assert len(fake_engine.boots(judged.engine)) == 2
+    assert set(judged.verdicts().values()) == {"pass"}
+
+
+@fault("Server", "port taken every time", "every cell of its block fails; the log's last lines name the port")
+def test_the_port_is_always_taken(suite):
+    suite.boots_with("--squat mute")
+    assert "address already in use" in fails_to_boot(suite, "the server ended with status 1").text
+    assert len(fake_engine.boots(suite.engine)) == 3
+
+
+@fault("Server", "prints a gigabyte of log", "pass; what the engine reports of itself is still found", "everything")
+def test_prints_a_gigabyte(judged):
+    judged.boots_with(f"--flood {10**9}")
+    try:
+        assert judged.run().status == 0
+        assert set(judged.verdicts().values()) == {"pass"}
+    finally:
+        for log in (judged.artifacts / "logs").iterdir():
+            log.unlink()
+
+
+@fault("Server", "compiles a kernel behind megabytes of log", "found: the cell is invalid", "everything", quick=True)
+def test_a_compilation_behind_a_flood_is_found(tmp_path):
+    code = "import time; print('x\\n' * 1_000_000 + 'y' * 3_000_000); print('{}', flush=True); time.sleep(60)"
+    line = "WARNING Triton kernel JIT compilation during inference: late_kernel. This causes a spike."
+    process = ServerProcess([sys.executable, "-c", code.format(line)], dict(os.environ), tmp_path / "log", grace=1.0)
+    try:
+        wait_until(lambda: "late_kernel" in process.tail())
+        boot = Boot("1", "h", "", 0.0, None, None, process, ENGINES["vllm"])
+        assert boot.compilations(0) == ["late_kernel"]
+    finally:
+        process.stop()
+
+
+@fault("Server", "writes no log", "what only the log tells is inconclusive and named; the rest is judged")
+def test_writes_no_log(judged):
+    judged.boots_with("--silent")
+    done = judged.run()
+    assert done.status == 1
+    assert "the engine does not report kv_capacity, weight_memory" in done.text
+    verdicts = judged.verdicts()
+    assert verdicts.pop("startup kv_capacity") == verdicts.pop("startup weight_memory") == "inconclusive"
+    assert set(verdicts.values()) == {"pass"}
+
+
+@fault("Server", "another model behind the right name", "every cell of its block fails, both models named")
+def test_serves_another_model(judged):
+    judged.boots_with("--another-model")
+    fails_to_boot(judged, "the server has loaded /models/another instead of ")
