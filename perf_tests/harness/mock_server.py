@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -63,7 +64,7 @@ class MockServer:
         self.args = args
         self.log: list[dict[str, Any]] = []
         self.compiled: set[int] = set()
-        self.requests = 0
+        self.requests = self.profiled_from = 0
         self.leaked: list[bytes] = []
         self.healthy_from = time.monotonic() + args.unhealthy
 
@@ -80,8 +81,18 @@ class MockServer:
             self.requests += 1
             fault = self.args.fault if self.requests > self.args.after else "none"
             self.complete(transport, json.loads(body), received, fault)
+        elif path in ("/start_profile", "/stop_profile") and self.args.profile_directory:
+            self.profile(path == "/stop_profile")
+            self.reply(transport, 200, b"")
         else:
             self.reply(transport, 404, b'{"error": "not found"}')
+
+    def profile(self, ends: bool) -> None:
+        """The trace says how many completions were asked for while it was taken."""
+        if ends:
+            trace = {"completions": self.requests - self.profiled_from}
+            (Path(self.args.profile_directory) / "trace.json").write_text(json.dumps(trace))
+        self.profiled_from = self.requests
 
     def reply(self, transport: Any, status: int, body: bytes, content_type: str = "application/json") -> None:
         head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -237,6 +248,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jit", type=float, default=0.0, help="seconds to compile for each new prompt length, logged")
     parser.add_argument("--boot", type=float, default=0.0, help="seconds before it listens")
     parser.add_argument("--unhealthy", type=float, default=0.0, help="seconds for which /health answers 503")
+    parser.add_argument("--profile-directory", default="", help="where a profile goes, if one is asked for")
     parser.add_argument("--root", default="", help="what /v1/models says that the model was loaded from")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
     parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")

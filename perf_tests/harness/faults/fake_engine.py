@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("--model", "--served-model-name", "--port"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--profiler-config", default="{}")
     engine, _ = parser.parse_known_args(sys.argv[2:])
     planned = json.loads((directory / "options.json").read_text())
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
@@ -92,9 +93,9 @@ def main() -> None:
         _stranger(boot["port"])
     with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
         root = "/models/another" if own.another_model else engine.model
-        pace = ["--ttft", "0.02", "--gap", "0.005"]
-        options += [*pace, "--port", engine.port, "--model", engine.served_model_name, "--root", root]
-        mock_server.main(options)
+        served = ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
+        traces = json.loads(engine.profiler_config).get("torch_profiler_dir", "")
+        mock_server.main(["--ttft", "0.02", "--gap", "0.005", "--profile-directory", traces, *served, *options])
 
 
 def _forked(ignoring: bool) -> int:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 HERE = Path(__file__).parent
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
-GROUPS = ("Server", "Stream", "Host", "Card", "Files")
+GROUPS = ("Engine", "Server", "Stream", "Host", "Card", "Files")
 HEAD = """\
 # Faults
 
