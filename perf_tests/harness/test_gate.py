@@ -26,7 +26,7 @@ from perf_tests.harness.server_process import ROOT
 
 pytestmark = pytest.mark.cpu
 positive = st.floats(1e-6, 1e9)
-EXACT = ("completed", "input_tokens", "output_tokens", "model_error")
+EXACT = ("completed", "input_tokens", "output_tokens", "model_error", "routed_tokens")
 QUIET = Kind(0.01**2, 30)
 
 
