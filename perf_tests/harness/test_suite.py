@@ -258,6 +258,7 @@ def test_a_server_that_is_not_there(suite):
         (["--deployment", "h200x1", "--replay=baselines/cpu"], "holds no cell of deployment 'h200x1'"),
         (["--replay=baselines/cpu", "--update-baselines"], "--replay: measures nothing"),
         (["--replay=baselines/cpu", "--history=h.jsonl"], "--replay: measures nothing"),
+        (["--deployment=cpu", "--compare-engine-options=vllm=-O0", "--history=h.jsonl"], "leave out --history"),
         (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
     ],
 )
