@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.store import history
 from perf_tests.harness.server_process import mock_server
 
 pytestmark = pytest.mark.cpu
@@ -90,15 +91,16 @@ def suite(tmp_path):
 
 
 def test_measure_store_compare_and_catch_a_slower_server(suite):
+    path = suite.directory / "kept" / "history.jsonl"
     with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
-        first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
-        again = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines")
+        first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines", f"--history={path}")
+        again = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines", f"--history={path}")
     assert first.returncode == 0, first.stdout
     assert "no baseline" in first.stdout
     assert again.returncode == 0, again.stdout
     assert re.search(r"verdicts: \d+ pass", again.stdout)
     with mock_server("--ttft", "0.03", "--gap", "0.03") as url:
-        slower = suite.run("-m", "serving", "--engine-url", url, "--max-boots=3")
+        slower = suite.run("-m", "serving", "--engine-url", url, "--max-boots=3", f"--history={path}")
         moved = suite.run("-m", "serving", "--engine-url", url, "--update-baselines=append")
     assert slower.returncode == 1
     assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout
@@ -114,6 +116,16 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert len(lines) >= 4 * 3, "every cell of every run is in the record"
     cells = [json.loads(line)["cell"].rsplit("/", 1)[1] for line in lines]
     assert cells.count("batch-1") >= 4 + 2, "a suspicious cell is measured again until three boots agree"
+    nights = [entry for entry in history.read(path) if (entry.cell[-7:], entry.metric) == ("batch-1", "latency")]
+    assert [entry.outcome for entry in nights] == ["no baseline", "pass", "regression"]
+    assert [entry.boots for entry in nights] == [1, 1, 3]
+    assert [entry.baseline for entry in nights] == [None, nights[0].value, nights[0].value]
+    assert nights[2].value > 1.5 * nights[0].value
+    assert len({entry.run for entry in nights}) == 3
+    assert len({entry.fingerprint for entry in nights}) == 1
+    assert nights[0].tolerance == 0.3
+    judged = {f"{entry.cell} {entry.metric}" for entry in history.read(path)}
+    assert f"history: {len(judged)} lines appended to {path}" in first.stdout
 
 
 def test_baselines_are_readable_by_pytest_benchmark(suite):
@@ -146,6 +158,16 @@ def test_a_damaged_baseline_is_named_before_anything_is_measured(suite):
     assert f"{path}: not valid JSON" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (suite.directory / "run").exists()
+
+
+def test_a_damaged_history_is_named_before_anything_is_measured(suite):
+    path = suite.directory / "history.jsonl"
+    path.write_text('{"v": 1, "time": "2026-')
+    done = suite.run("-m", "serving", "--engine-url", "http://127.0.0.1:9", f"--history={path}")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert f"{path}:1: not valid JSON" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert path.read_text() == '{"v": 1, "time": "2026-'
 
 
 def test_a_cell_that_fails_leaves_the_others_alone(suite):
@@ -235,6 +257,8 @@ def test_a_server_that_is_not_there(suite):
         (["--deployment", "h200x1", "--replay=/nonexistent"], "--replay: /nonexistent: no baselines there"),
         (["--deployment", "h200x1", "--replay=baselines/cpu"], "holds no cell of deployment 'h200x1'"),
         (["--replay=baselines/cpu", "--update-baselines"], "--replay: measures nothing"),
+        (["--replay=baselines/cpu", "--history=h.jsonl"], "--replay: measures nothing"),
+        (["--deployment=cpu", "--compare-engine-options=vllm=-O0", "--history=h.jsonl"], "leave out --history"),
         (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
     ],
 )
