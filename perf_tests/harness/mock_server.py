@@ -119,7 +119,8 @@ class MockServer:
 
     def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
         """The response in one piece, when the last chunk of a stream would have been written."""
-        tokens, entry = request["max_tokens"], {"received": received, "written": []}
+        tokens = request["max_tokens"]
+        entry: dict[str, Any] = {"received": received, "tokens": tokens, "written": []}
         self.log.append(entry)
 
         def write() -> None:
@@ -148,7 +149,7 @@ class Stream:
         self.written: list[float] = []
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
-        server.log.append({"received": received, "written": self.written})
+        server.log.append({"received": received, "tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:
         kind = "text/plain" if self.fault == "plain" else "text/event-stream"
@@ -239,6 +240,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--unhealthy", type=float, default=0.0, help="seconds for which /health answers 503")
     parser.add_argument("--root", default="", help="what /v1/models says that the model was loaded from")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
+    parser.add_argument("--linger", type=float, default=0.0, help="seconds that it takes to end on SIGINT")
     parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")
     return parser.parse_args(argv)
 
@@ -263,6 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         uvloop.run(serve(args))
     except KeyboardInterrupt:
+        time.sleep(args.linger)
         sys.exit(0)
 
 

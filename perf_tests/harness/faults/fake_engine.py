@@ -72,7 +72,10 @@ def main() -> None:
     engine, _ = parser.parse_known_args(sys.argv[2:])
     planned = json.loads((directory / "options.json").read_text())
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
-    boot = {"port": int(engine.port), "pids": [os.getpid()]}
+    boot = {"port": int(engine.port), "pids": [os.getpid()], "cards": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    if state := os.environ.get("FAKE_NVML"):
+        with Path(f"{state}.pids").open("a") as file:
+            file.write(f"{os.getpid()} {boot['cards']}\n")
     if own.fork:
         boot["pids"].append(_forked("--ignore-signals" in options))
     with (directory / "boots.jsonl").open("a") as file:
@@ -92,8 +95,8 @@ def main() -> None:
         _stranger(boot["port"])
     with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
         root = "/models/another" if own.another_model else engine.model
-        pace = ["--ttft", "0.02", "--gap", "0.005"]
-        options += [*pace, "--port", engine.port, "--model", engine.served_model_name, "--root", root]
+        options = ["--ttft", "0.02", "--gap", "0.005", *options]
+        options += ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
         mock_server.main(options)
 
 
