@@ -81,7 +81,7 @@ def mounted(suite):
     "Host",
     "disk full while a baseline is written",
     "status 1, file and cause named",
-    "samples, report, the old baseline",
+    "samples and report",
 )
 def test_the_disk_of_the_baselines_is_full(suite, mounted):
     mounted(suite.baselines, "size=8k")
@@ -93,7 +93,12 @@ def test_the_disk_of_the_baselines_is_full(suite, mounted):
     assert set(suite.verdicts().values()) == {"no baseline"}
 
 
-@fault("Host", "files may not grow (RLIMIT_FSIZE)", "as a full disk; what is cut off is removed", "samples that fit")
+@fault(
+    "Host",
+    "files may not grow (RLIMIT_FSIZE)",
+    "as a full disk; what is cut off is removed",
+    "the old baseline, samples that fit",
+)
 def test_files_may_not_grow(judged):
     before = {path: path.read_bytes() for path in judged.baselines.rglob("*.json")}
     judged.prefix = ["sh", "-c", 'ulimit -f 4 && exec "$@"', "sh"]  # 2 KiB, or 4 where a block is one: dash or bash

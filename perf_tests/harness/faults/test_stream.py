@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
 from fixtures.client.request import Record, Request, StreamError, parse_openai
+from perf_tests.harness.faults.mutations import damaged
 from perf_tests.harness.faults.table import fault
 from perf_tests.harness.server_process import mock_server, server_log
 
@@ -125,19 +126,6 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 RESPONSE = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + f"{len(STREAM):x}\r\n".encode() + STREAM + b"\r\n0\r\n\r\n"
 
 
-@st.composite
-def mutations(draw, original):
-    """The original with some of its bytes cut, replaced, repeated or inserted."""
-    data = bytearray(original)
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(data)))
-        end = min(len(data), start + draw(st.integers(0, 12)))
-        data[start:end] = draw(st.one_of(st.binary(max_size=6), st.just(bytes(data[start:end] * 2)), st.sampled_from(
-            [b"", b"\n", b"\r\n\r\n", b"data:", b"NaN", b"-1", b"1e999", b"null", b"[]", b'"', b"9" * 400, b"[" * 9000]
-        )))  # fmt: skip
-    return bytes(data)
-
-
 def assert_sound(record):
     """Failed with a cause of one line, or what was asked for."""
     if record.error:
@@ -150,7 +138,7 @@ def assert_sound(record):
 
 @fault("Stream", "random garbage in events", "the request fails with a cause in one line", quick=True)
 @settings(max_examples=300)
-@given(mutations(STREAM) | st.binary(max_size=200), st.integers(1, 50))
+@given(damaged(STREAM) | st.binary(max_size=200), st.integers(1, 50))
 def test_garbage_in_events(data, size):
     record = Record(0.0, 2, sent=0.0)
     pieces = [(i / 1000, data[i : i + size]) for i in range(0, len(data), size)]
@@ -167,7 +155,7 @@ def test_garbage_on_the_socket():
         target = Target(url, "mock", timeout=10)
 
         @settings(max_examples=60)
-        @given(st.lists(mutations(RESPONSE) | st.binary(max_size=200), min_size=5, max_size=10))
+        @given(st.lists(damaged(RESPONSE) | st.binary(max_size=200), min_size=5, max_size=10))
         def garbage(payloads):
             planned = [Request(base64.b64encode(data).decode(), 2) for data in payloads]
             records = run(target, planned)
