@@ -10,6 +10,7 @@ it misbehave in one of the ways that FAULTS lists, from the first request on or 
 import argparse
 import asyncio
 import base64
+import collections
 import gzip
 import json
 import os
@@ -33,6 +34,7 @@ NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.
 SLOWER = 10
 LEAK_BYTES = 8 * 2**20
 IDLE_SECONDS = 0.02
+PACKET_SECONDS = 0.001
 
 
 class Connection(asyncio.Protocol):
@@ -130,7 +132,8 @@ class MockServer:
 
     def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
         """The response in one piece, when the last chunk of a stream would have been written."""
-        tokens, entry = request["max_tokens"], {"received": received, "written": []}
+        tokens = request["max_tokens"]
+        entry: dict[str, Any] = {"received": received, "tokens": tokens, "written": []}
         self.log.append(entry)
 
         def write() -> None:
@@ -157,20 +160,19 @@ class Stream:
         pace = SLOWER if fault == "slow" else 1
         self.ttft, self.gap = pace * server.args.ttft, pace * server.args.gap
         self.written: list[float] = []
+        self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
-        server.log.append({"received": received, "written": self.written})
+        server.log.append({"received": received, "tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:
         kind = "text/plain" if self.fault == "plain" else "text/event-stream"
         encoding = "Content-Encoding: gzip\r\n" if self.fault == "gzip" else ""
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n".encode()
         if self.fault == "trickled-head":
-            step = self.server.args.ttft / len(head) / 2
-            for i in range(len(head)):
-                self.loop.call_later(i * step, self.transport.write, head[i : i + 1])
+            self.send(*(head[i : i + 1] for i in range(len(head))))
         else:
-            self.transport.write(head)
+            self.send(head)
         self.later(self.ttft)
 
     def later(self, after: float) -> None:
@@ -218,7 +220,7 @@ class Stream:
             self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
-        self.transport.write(b"0\r\n\r\n")
+        self.send(b"0\r\n\r\n")
         if fault == "close-idle":
             self.loop.call_later(IDLE_SECONDS, self.transport.close)
         if fault == "exit-idle":
@@ -229,11 +231,25 @@ class Stream:
             data = gzip.compress(data)
         framed = f"{len(data):x}\r\n".encode() + data + b"\r\n"
         cut = framed.find("→".encode()) + 1  # inside a character
-        if self.fault == "split-characters" and cut and len(self.written) < self.chunks - 1:
-            self.transport.write(framed[:cut])
-            self.loop.call_later(self.gap / 4, self.transport.write, framed[cut:])
+        if self.fault == "split-characters" and cut:
+            self.send(framed[:cut], framed[cut:])
         else:
-            self.transport.write(framed)
+            self.send(framed)
+
+    def send(self, *pieces: bytes) -> None:
+        """Write the pieces, a packet each; what is still to be written goes first."""
+        if len(pieces) == 1 and not self.pieces:
+            self.transport.write(pieces[0])
+            return
+        waiting = bool(self.pieces)
+        self.pieces += pieces
+        if not waiting:
+            self.drain()
+
+    def drain(self) -> None:
+        if self.pieces:
+            self.transport.write(self.pieces.popleft())
+            self.loop.call_later(PACKET_SECONDS, self.drain)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -251,6 +267,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile-directory", default="", help="where a profile goes, if one is asked for")
     parser.add_argument("--root", default="", help="what /v1/models says that the model was loaded from")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
+    parser.add_argument("--linger", type=float, default=0.0, help="seconds that it takes to end on SIGINT")
     parser.add_argument("--ignore-signals", action="store_true", help="ignore SIGINT and SIGTERM")
     return parser.parse_args(argv)
 
@@ -275,6 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         uvloop.run(serve(args))
     except KeyboardInterrupt:
+        time.sleep(args.linger)
         sys.exit(0)
 
 

@@ -66,7 +66,11 @@ def test_a_users_deployment_needs_no_code(tmp_path):
         ("tensor_parallel = [2]", "tensor_parallel = 2", "tensor_parallel: expected a list"),
         ('["vllm"]', '["vlm"]', "unknown engine 'vlm'; expected some of vllm"),
         ("llama-3.1-8b-twin", "llama-9b", "unknown model 'llama-9b'; expected one of .*mixtral-8x7b"),
-        ('"batch"', '"batches"', r"kind: expected one of 'startup', 'batch', 'offline', 'online', 'routing', found 'batches'"),
+        (
+            '"batch"',
+            '"batches"',
+            r"kind: expected one of 'startup', 'batch', 'offline', 'online', 'routing', found 'batches'",
+        ),
         ("batch_size = 1", "batch_size = 0", "batch_size must be positive"),
         ("output_len = 4", "output_len = 9000", "needs 9004 tokens, max_model_len is 4096"),
         ("[[models]]", "gated = ['speed']\n[[models]]", "unknown metric 'speed'"),

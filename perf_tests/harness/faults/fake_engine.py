@@ -73,7 +73,10 @@ def main() -> None:
     engine, _ = parser.parse_known_args(sys.argv[2:])
     planned = json.loads((directory / "options.json").read_text())
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
-    boot = {"port": int(engine.port), "pids": [os.getpid()]}
+    boot = {"port": int(engine.port), "pids": [os.getpid()], "cards": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    if state := os.environ.get("FAKE_NVML"):
+        with Path(f"{state}.pids").open("a") as file:
+            file.write(f"{os.getpid()} {boot['cards']}\n")
     if own.fork:
         boot["pids"].append(_forked("--ignore-signals" in options))
     with (directory / "boots.jsonl").open("a") as file:

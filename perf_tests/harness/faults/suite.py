@@ -85,7 +85,7 @@ class Suite:
         fake_engine.build(self.engine, *options)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start a run. Its output goes to a file, so that a flood of it holds nobody up."""
+        """Start a run; ``wait`` gives its outcome."""
         command = [
             *self.prefix, sys.executable, "-m", "pytest", "perf_tests/serving", "-m", "serving",
             "-k", "not claims and not source", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio",
@@ -93,11 +93,10 @@ class Suite:
             f"--engine-env=vllm={self.engine}", *options,
         ]  # fmt: skip
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        with self.output.open("w") as output:
-            return subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
-                env=inherited | {"TMPDIR": str(self.scratch)} | self.variables,
-            )  # fmt: skip
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
+            env=inherited | {"TMPDIR": str(self.scratch)} | self.variables,
+        )  # fmt: skip
 
     def run(self, *options: str) -> Done:
         return self.wait(self.start(*options))
@@ -105,14 +104,10 @@ class Suite:
     def wait(self, process: subprocess.Popen[str]) -> Done:
         """The end of a run that was started."""
         try:
-            process.wait(timeout=2 * ENDS_SECONDS)
+            text, _ = process.communicate(timeout=2 * ENDS_SECONDS)
         finally:
             process.kill()
-        return Done(process.returncode, self.output.read_text())
-
-    @property
-    def output(self) -> Path:
-        return self.directory / "output.txt"
+        return Done(process.returncode, text)
 
     def samples(self) -> list[str]:
         """The names of the workloads measured, in order, from the run's own record: every line of it is whole."""

@@ -1,0 +1,343 @@
+"""Files that are cut, mistyped, damaged or not files: a line for the user, never a traceback, never a wrong verdict."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.claims.ledger import LEDGER, ledger
+from fixtures.deployments import deployment as deployments
+from fixtures.deployments.cell import cells
+from fixtures.engines.registry import ENGINES
+from fixtures.errors import UsageError
+from fixtures.gate import comparison
+from fixtures.gate.verdict import Outcome
+from fixtures.night import Night
+from fixtures.store import baseline
+from fixtures.store.sample import Sample
+from perf_tests.harness.faults.mutations import damaged, misfilled
+from perf_tests.harness.faults.suite import DEPLOYMENT
+from perf_tests.harness.faults.table import fault
+
+LINE = "a usage error of one line before anything boots: the file and the place"
+FOLLOWS = "a usage error of one line, or verdicts that follow from what the file says"
+VALUES = {
+    "startup": {"weight_memory": 1e7, "kv_capacity": 16384.0},
+    "batch-1": {"latency": 0.055, "peak_memory": 1.7e7, "completed": 1.0, "output_tokens": 8.0},
+    "batch-4": {"latency": 0.056, "peak_memory": 1.7e7, "completed": 4.0, "output_tokens": 32.0},
+}
+CLAIMS = "\n[[claim]]".join(LEDGER.read_text(encoding="utf-8").split("\n[[claim]]")[:4])
+
+
+def sample(boot, cell):
+    metrics = VALUES[cell.workload.name]
+    return Sample(f"b{boot}", "h", "2026-11-24T02:17:00+00:00", dict(metrics), {}, {"commit": "abc"})
+
+
+def record(cell):
+    boots = [sample(i, cell).__dict__ for i in range(2)]
+    extra = {"workload": cell.workload.definition(), "boots": boots}
+    return {"fullname": cell.id, "extra_info": extra, "stats": {"median": 0.05}}
+
+
+class Judging:
+    """A night that has measured exactly what its baseline holds: each verdict of a sound file is a pass."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        path = directory / "fake.toml"
+        path.write_text(DEPLOYMENT)
+        self.root = directory / "baselines"
+        self._deployment = deployments.load(str(path), ENGINES)
+        self._cells = cells(self._deployment)
+        night = self.night()
+        (self.path,) = night.write_baselines(
+            {cell: record(cell) for cell in self._cells}, {"id": "abc"}, "5.3.1", False
+        )
+        self.sound = json.loads(self.path.read_text())
+
+    def night(self) -> Night:
+        night = Night(self._deployment, self._cells, [], None, self.root, self.root, max_boots=1)
+        night.boots = {cell: [sample(9, cell)] for cell in self._cells}
+        return night
+
+    def verdicts(self, data: bytes) -> dict[tuple[str, str], Outcome]:
+        """The outcomes against a baseline of these bytes. Raises UsageError."""
+        self.path.write_bytes(data)
+        night = self.night()
+        night.read_baselines()
+        return {
+            (cell.id, metric.name): night.verdict(cell, metric).outcome
+            for cell in self._cells
+            for metric in night.metrics(cell)
+        }
+
+    def check(self, data: bytes) -> None:
+        """Whatever the bytes: an error of one line that names the file, or verdicts that follow from what they say."""
+        try:
+            found = self.verdicts(data)
+        except UsageError as error:
+            assert_one_line(error, self.path)
+            return
+        says = json.loads(data)
+        same_fingerprint = says["machine_info"]["fingerprint"] == self.sound["machine_info"]["fingerprint"]
+        entries = {entry["fullname"]: entry["extra_info"] for entry in says["benchmarks"]}
+        for entry in self.sound["benchmarks"]:
+            cell, own = entry["fullname"], entries.get(entry["fullname"])
+            outcomes = {metric: outcome for (other, metric), outcome in found.items() if other == cell}
+            if not same_fingerprint or own is None or own["workload"] != entry["extra_info"]["workload"]:
+                assert set(outcomes.values()) == {Outcome.NO_BASELINE}
+            elif own["boots"] == entry["extra_info"]["boots"]:
+                assert set(outcomes.values()) == {Outcome.PASS}
+            else:
+                wrong = {
+                    m
+                    for m, o in outcomes.items()
+                    if o is Outcome.REGRESSION and m not in ("completed", "output_tokens")
+                }
+                assert not any(all(b["metrics"].get(m) for b in own["boots"]) for m in wrong), "one boot proves nothing"
+
+
+def assert_one_line(error, path):
+    text = str(error)
+    assert "\n" not in text
+    assert str(path) in text
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory):
+    return Judging(tmp_path_factory.mktemp("files") / "judging")
+
+
+@pytest.mark.cpu
+def test_a_sound_baseline_passes(judging):
+    assert set(judging.verdicts(json.dumps(judging.sound).encode()).values()) == {Outcome.PASS}
+
+
+def text_of(judging):
+    return json.dumps(judging.sound, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda t: t.replace('"schema": 1', '"schema": 7'), "schema 7, this version reads 1",
+            marks=fault("Files", "a baseline of an unknown version", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: t.replace('"latency": 0.055', '"latency": 0.055, "latency": 1', 1), "key 'latency' appears twice",
+            marks=fault("Files", "a key twice", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: t.replace("0.055", "NaN", 1), "NaN is not a JSON number",
+            marks=fault("Files", "NaN in a baseline", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: t.replace("0.055", "1e999", 1), "1e999 is too large", marks=fault("Files", "1e999", LINE, quick=True)
+        ),
+        pytest.param(
+            lambda t: t.replace("0.055", "9" * 400, 1), "9999... is too large",
+            marks=fault("Files", "an integer of 400 digits", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: t.replace("0.055", '"fast"', 1), "metrics.latency: expected a number, found 'fast'",
+            marks=fault("Files", "a wrong type", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: t.replace('"hardware"', '"hard"'), "fingerprint.hardware: expected a string",
+            marks=fault("Files", "a fingerprint without hardware", LINE, quick=True),
+        ),
+        pytest.param(
+            lambda t: "[" * 100_000, "not valid JSON", marks=fault("Files", "lists nested too deeply", LINE, quick=True)
+        ),
+        pytest.param(lambda t: "", "not valid JSON", marks=fault("Files", "an empty file", LINE, quick=True)),
+    ],
+)  # fmt: skip
+def test_a_damaged_baseline(judging, change, message):
+    text = text_of(judging)
+    assert change(text) != text
+    with pytest.raises(UsageError) as caught:
+        judging.verdicts(change(text).encode())
+    assert message in str(caught.value)
+    assert_one_line(caught.value, judging.path)
+
+
+@fault("Files", "a baseline that is not UTF-8", LINE, quick=True)
+def test_not_utf_8(judging):
+    with pytest.raises(UsageError, match="not UTF-8 at byte 0"):
+        judging.verdicts(b"\xff\xfe" + text_of(judging).encode())
+
+
+@fault("Files", "a baseline cut at any byte", LINE)
+def test_a_baseline_cut_anywhere(judging):
+    text = text_of(judging).encode()
+    for end in range(len(text.rstrip())):
+        with pytest.raises(UsageError) as caught:
+            judging.verdicts(text[:end])
+        assert_one_line(caught.value, judging.path)
+
+
+@fault("Files", "a symlink to a baseline", "read and written through, the link stays", "the link", quick=True)
+def test_a_link_to_a_baseline(tmp_path):
+    judging = Judging(tmp_path / "judging")
+    target = judging.path.rename(tmp_path / "elsewhere.json")
+    judging.path.symlink_to(target)
+    night = judging.night()
+    night.read_baselines()
+    night.write_baselines({cell: record(cell) for cell in night.cells}, {"id": "def"}, "5.3.1", False)
+    assert judging.path.is_symlink()
+    assert json.loads(target.read_text())["commit_info"] == {"id": "def"}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(
+            lambda path: path.symlink_to(path.parent / "nowhere"), "no such file",
+            marks=fault("Files", "a symlink to nothing", f"{LINE}; not taken for no baseline", quick=True),
+        ),
+        pytest.param(
+            lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links",
+            marks=fault("Files", "a symlink to itself", f"{LINE}; not taken for no baseline", quick=True),
+        ),
+        pytest.param(
+            lambda path: path.mkdir(), "cannot be read: Is a directory",
+            marks=fault("Files", "a directory in a baseline's place", LINE, quick=True),
+        ),
+        pytest.param(
+            os.mkfifo, "cannot be read: not a file", marks=fault("Files", "a pipe in a baseline's place", LINE, quick=True)
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_file(tmp_path, make, message):
+    path = tmp_path / "baseline.json"
+    make(path)
+    with pytest.raises(UsageError) as caught:
+        baseline.read(path)
+    assert message in str(caught.value)
+    assert_one_line(caught.value, path)
+
+
+@fault("Files", "a file where the baselines' directory should be", LINE, quick=True)
+def test_a_file_in_place_of_the_directory(tmp_path):
+    (tmp_path / "baselines").write_text("")
+    with pytest.raises(UsageError, match="cannot be read: Not a directory"):
+        baseline.read(tmp_path / "baselines" / "cpu" / "m.json")
+
+
+@fault(
+    "Files",
+    "bytes of a baseline damaged (4000 mutations)",
+    FOLLOWS,
+)
+def test_damaged_bytes_of_a_baseline(judging):
+    @settings(max_examples=4000)
+    @given(damaged(text_of(judging).encode()))
+    def check(data):
+        judging.check(data)
+
+    check()
+
+
+@fault(
+    "Files",
+    "values of a baseline replaced (2000 mutations)",
+    FOLLOWS,
+)
+def test_misfilled_baselines(judging, tmp_path):
+    sound = tmp_path / "sound.json"
+    sound.write_text(json.dumps(judging.sound))
+
+    @settings(max_examples=2000)
+    @given(misfilled(judging.sound))
+    def check(document):
+        data = json.dumps(document).encode()
+        judging.check(data)
+        try:
+            comparison.compare(sound, judging.path, {})
+        except UsageError as error:
+            assert_one_line(error, judging.path)
+
+    check()
+
+
+def load_deployment(path, data):
+    path.write_bytes(data)
+    try:
+        deployments.load(str(path), ENGINES)
+    except UsageError as error:
+        assert_one_line(error, path)
+
+
+@fault(
+    "Files", "a deployment cut at any byte", "a usage error of one line, or what is before the cut, if that is whole"
+)
+def test_a_deployment_cut_anywhere(tmp_path):
+    text = DEPLOYMENT.encode()
+    whole = [cell.workload.name for cell in cells(deployments.load(_written(tmp_path / "whole.toml", text), ENGINES))]
+    for end in range(len(text)):
+        path = tmp_path / "cut.toml"
+        load_deployment(path, text[:end])
+    names = [cell.workload.name for cell in cells(deployments.load(_written(path, text), ENGINES))]
+    assert names == whole
+
+
+@fault("Files", "bytes of a deployment damaged (2000 mutations)", "a usage error of one line, or a sound deployment")
+def test_damaged_bytes_of_a_deployment(tmp_path):
+    @settings(max_examples=2000)
+    @given(damaged(DEPLOYMENT.encode()))
+    def check(data):
+        load_deployment(tmp_path / "damaged.toml", data)
+
+    check()
+
+
+@fault("Files", "values of a deployment replaced (1000 mutations)", "a usage error of one line, or a sound deployment")
+def test_misfilled_deployments(tmp_path):
+    @settings(max_examples=1000)
+    @given(misfilled(tomllib.loads(DEPLOYMENT)))
+    def check(document):
+        load_deployment(tmp_path / "misfilled.toml", toml(document).encode())
+
+    check()
+
+
+@fault("Files", "bytes of the claims' ledger damaged (1000 mutations)", "a usage error of one line, or sound claims")
+def test_damaged_bytes_of_the_ledger(tmp_path):
+    path = tmp_path / "ledger.toml"
+
+    @settings(max_examples=1000)
+    @given(damaged(CLAIMS.encode()), st.floats(-1e9, 1e9))
+    def check(data, value):
+        path.write_bytes(data)
+        ledger.cache_clear()
+        try:
+            claims = ledger(path)
+        except UsageError as error:
+            assert_one_line(error, path)
+            return
+        for claim in claims.values():
+            if claim.value is not None:
+                claim.admits(value)
+
+    check()
+
+
+def _written(path, data):
+    path.write_bytes(data)
+    return str(path)
+
+
+def toml(value, top=True):
+    """A document as TOML; null, which TOML lacks, as an empty string."""
+    if isinstance(value, dict):
+        pairs = [f"{json.dumps(key)} = {toml(item, False)}" for key, item in value.items()]
+        return "\n".join(pairs) if top else "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(item, False) for item in value) + "]"
+    return json.dumps("" if value is None else value)

@@ -1,0 +1,152 @@
+"""Runs that are interrupted or killed, disks that are full, clocks that jump."""
+
+import shutil
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from perf_tests.harness.faults import fake_engine
+from perf_tests.harness.faults.shared_object import compiled
+from perf_tests.harness.faults.suite import BATCH_1, wait_until
+from perf_tests.harness.faults.table import fault
+
+EVERYTHING = "everything measured: samples, report, baselines"
+HANGS = f"--fault stall --after {BATCH_1}"
+
+
+def interrupted(suite, *numbers):
+    """A run that meets signals while it waits for a stalled cell, two cells measured."""
+    process = suite.start("--update-baselines")
+    suite.await_samples(2)
+    for i, number in enumerate(numbers):
+        if i:
+            wait_until(lambda: suite.baselines.exists() and list(suite.baselines.rglob("*.json")))
+        process.send_signal(number)
+    return suite.wait(process)
+
+
+def assert_kept(suite, done):
+    assert done.status == 2, done.text
+    assert "Traceback" not in done.text
+    assert suite.samples() == ["startup", "batch-1"]
+    assert suite.stored() == {"startup": 1, "batch-1": 1}
+    assert "/batch-1 | latency" in (suite.artifacts / "report.md").read_text()
+    assert "baseline written: " in done.text
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=fault("Host", "SIGINT (Ctrl-C)", "ends at once, status 2", EVERYTHING)),
+        pytest.param(signal.SIGTERM, marks=fault("Host", "SIGTERM (a cancelled job)", "as Ctrl-C", EVERYTHING)),
+    ],
+)
+def test_a_signal(suite, number):
+    suite.boots_with(HANGS)
+    assert_kept(suite, interrupted(suite, number))
+    (boot,) = fake_engine.boots(suite.engine)
+    assert not psutil.pid_exists(boot["pids"][0]), "pytest ends after its server"
+
+
+@fault("Host", "SIGINT twice, while the server ends", "ends at once; its supervisor waits for the server", EVERYTHING)
+def test_two_signals(suite):
+    suite.boots_with(f"--linger 3 {HANGS}")
+    assert_kept(suite, interrupted(suite, signal.SIGINT, signal.SIGINT))
+
+
+@fault("Host", "SIGKILL of pytest", "the server is ended by its supervisor", "samples.jsonl")
+def test_a_kill(suite):
+    suite.boots_with(HANGS)
+    done = interrupted(suite, signal.SIGKILL)
+    assert done.status == -signal.SIGKILL
+    assert suite.samples() == ["startup", "batch-1"]
+
+
+@pytest.fixture
+def mounted(suite):
+    """Has the suite run where a small file system is mounted; skips where that is not permitted."""
+
+    def mount(place, options):
+        place.mkdir(exist_ok=True)
+        suite.prefix = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o {options} none {place} && exec "$@"', "sh"]
+        if shutil.which("unshare") is None or subprocess.run([*suite.prefix, "true"], check=False).returncode:
+            pytest.skip("no user may mount a file system here")
+
+    return mount
+
+
+@fault(
+    "Host",
+    "disk full while a baseline is written",
+    "status 1, file and cause named",
+    "samples and report",
+)
+def test_the_disk_of_the_baselines_is_full(suite, mounted):
+    mounted(suite.baselines, "size=8k")
+    done = suite.run("--update-baselines")
+    assert done.status == 1
+    assert "/llama-3.1-8b-twin.json: cannot be written: No space left on device; make room" in done.text
+    assert "Traceback" not in done.text
+    assert suite.samples() == ["startup", "batch-1", "batch-4"]
+    assert set(suite.verdicts().values()) == {"no baseline"}
+
+
+@fault(
+    "Host",
+    "files may not grow (RLIMIT_FSIZE)",
+    "as a full disk; what is cut off is removed",
+    "the old baseline, samples that fit",
+)
+def test_files_may_not_grow(judged):
+    before = {path: path.read_bytes() for path in judged.baselines.rglob("*.json")}
+    judged.prefix = ["sh", "-c", 'ulimit -f 4 && exec "$@"', "sh"]  # 2 KiB, or 4 where a block is one: dash or bash
+    done = judged.run("--update-baselines")
+    assert done.status == 1
+    assert "llama-3.1-8b-twin.json: cannot be written: File too large; make room" in done.text
+    assert "samples.jsonl: cannot be written: File too large" in done.text
+    assert {path: path.read_bytes() for path in judged.baselines.rglob("*.json")} == before
+    samples = judged.samples()
+    assert samples[0] == "startup"
+    assert len(samples) < 3
+
+
+@fault("Host", "read-only baselines", "status 1, file and cause named", "samples and report")
+def test_read_only_baselines(suite, mounted):
+    mounted(suite.baselines, "ro")
+    done = suite.run("--update-baselines")
+    assert done.status == 1
+    assert "/llama-3.1-8b-twin.json: cannot be written: Read-only file system; make room" in done.text
+    assert "Traceback" not in done.text
+    assert suite.samples() == ["startup", "batch-1", "batch-4"]
+
+
+@fault("Host", "disk full where the run is kept", "cells and run fail, cause named; judged all the same", "baselines")
+def test_the_disk_of_the_artifacts_is_full(suite, mounted):
+    mounted(suite.artifacts, "size=8k")
+    done = suite.run("--update-baselines")
+    assert done.status == 1
+    assert "/report.md: cannot be written: No space left on device; make room" in done.text
+    assert "Traceback" not in done.text
+    assert set(suite.stored().values()) == {1}
+
+
+@fault("Host", "the wall clock jumps by days", "pass: what is timed is timed by the monotonic clock", "everything")
+def test_the_clock_jumps(judged, tmp_path):
+    judged.variables["LD_PRELOAD"] = str(compiled("clock_jump.c", tmp_path / "clock_jump.so"))
+    done = judged.run()
+    assert done.status == 0, done.text
+    assert set(judged.verdicts().values()) == {"pass"}
+
+
+@fault("Host", "few open files (`ulimit -n`)", "a cell of more connections fails, the remedy named", "the other cells")
+def test_few_open_files(judged):
+    text = judged.deployment.read_text()
+    judged.deployment.write_text(text.replace("batch_size = 4", "batch_size = 64"))
+    judged.prefix = ["sh", "-c", 'ulimit -n 48 && exec "$@"', "sh"]
+    done = judged.run()
+    assert done.status == 1
+    assert "Too many open files: raise it with `ulimit -n`" in done.text
+    assert "Traceback" not in done.text
+    assert judged.verdicts()["batch-1 latency"] == "pass"
