@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.claims import ledger as module
 from fixtures.claims.ledger import Claim, ledger
 from fixtures.errors import UsageError
 from fixtures.report import claims
@@ -70,13 +69,12 @@ def test_a_claim_admits_what_is_within_its_tolerance():
         ("{0}\nvalue = 3", "a value needs a unit"),
     ],
 )  # fmt: skip
-def test_an_unsound_ledger_is_refused(rows, message, tmp_path, monkeypatch):
+def test_an_unsound_ledger_is_refused(rows, message, tmp_path):
     fields = "\n".join(f'{key} = "{value}"' for key, value in vars(row()).items() if isinstance(value, str))
     file = tmp_path / "ledger.toml"
     file.write_text(rows.format(f"[[claim]]\n{fields}"))
-    monkeypatch.setattr(module, "LEDGER", file)
     with pytest.raises(UsageError, match=message):
-        ledger.__wrapped__()
+        ledger(file)
 
 
 def test_the_terminal_shows_what_became_of_each_claim():

@@ -16,7 +16,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.gate import comparison
 from fixtures.gate.verdict import Outcome
-from fixtures.night import Night
+from fixtures.judge import Judge
 from fixtures.store import baseline
 from fixtures.store.sample import Sample
 from perf_tests.harness.faults.mutations import damaged, misfilled
@@ -54,26 +54,27 @@ class Judging:
         self.root = directory / "baselines"
         self._deployment = deployments.load(str(path), ENGINES)
         self._cells = cells(self._deployment)
-        night = self.night()
-        (self.path,) = night.write_baselines(
-            {cell: record(cell) for cell in self._cells}, {"id": "abc"}, "5.3.1", False
+        judge = self.judge()
+        block = self._cells[0].block
+        self.path = judge.path(block)
+        baseline.write(
+            self.path, judge.fingerprint(block), list(map(record, self._cells)), {"id": "abc"}, "5.3.1", False
         )
         self.sound = json.loads(self.path.read_text())
 
-    def night(self) -> Night:
-        night = Night(self._deployment, self._cells, [], None, self.root, self.root, max_boots=1)
-        night.boots = {cell: [sample(9, cell)] for cell in self._cells}
-        return night
+    def judge(self) -> Judge:
+        return Judge(self._deployment, self._cells, [], self.root)
 
     def verdicts(self, data: bytes) -> dict[tuple[str, str], Outcome]:
         """The outcomes against a baseline of these bytes. Raises UsageError."""
         self.path.write_bytes(data)
-        night = self.night()
-        night.read_baselines()
+        judge = self.judge()
+        judge.read_baselines()
+        boots = {cell: [sample(9, cell)] for cell in self._cells}
         return {
-            (cell.id, metric.name): night.verdict(cell, metric).outcome
+            (cell.id, metric.name): judge.verdict(cell, metric, boots).outcome
             for cell in self._cells
-            for metric in night.metrics(cell)
+            for metric in judge.metrics(cell)
         }
 
     def check(self, data: bytes) -> None:
@@ -187,9 +188,7 @@ def test_a_link_to_a_baseline(tmp_path):
     judging = Judging(tmp_path / "judging")
     target = judging.path.rename(tmp_path / "elsewhere.json")
     judging.path.symlink_to(target)
-    night = judging.night()
-    night.read_baselines()
-    night.write_baselines({cell: record(cell) for cell in night.cells}, {"id": "def"}, "5.3.1", False)
+    judging.write("def")
     assert judging.path.is_symlink()
     assert json.loads(target.read_text())["commit_info"] == {"id": "def"}
 
