@@ -99,7 +99,7 @@ def test_nvml_fails_midway(suite, cards, error, words):
     assert done.status == 1
     assert f"/batch-4: NVML cannot read GPU 0: {words}; see what nvidia-smi and the kernel's log say of it" in done.text
     assert "Traceback" not in done.text
-    assert suite.samples() == ["startup", "batch-1"]
+    assert set(suite.samples()) == {"startup", "batch-1"}
     assert suite.verdicts()["batch-4 latency"] == "inconclusive"
 
 

@@ -178,8 +178,9 @@ def test_not_utf_8(judging):
 def test_a_baseline_cut_anywhere(judging):
     text = text_of(judging).encode()
     for end in range(len(text.rstrip())):
+        judging.path.write_bytes(text[:end])
         with pytest.raises(UsageError) as caught:
-            judging.verdicts(text[:end])
+            baseline.read(judging.path)
         assert_one_line(caught.value, judging.path)
 
 
