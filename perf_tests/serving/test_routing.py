@@ -75,7 +75,7 @@ def test_one_or_two_experts_take_over_80_percent_without_the_loss(claim, balance
     )
 
 
-def test_the_reference_picks_the_same_experts(night, tmp_path):
+def test_the_reference_picks_the_same_experts(night):
     """The router of transformers, of the same weights, on the same prompts; ties aside."""
     cells = [
         c
@@ -91,7 +91,7 @@ def test_the_reference_picks_the_same_experts(night, tmp_path):
             served = night.routing(cell, texts, 1)
         except EngineError as error:
             pytest.fail(f"{cell.id}: {error}", pytrace=False)
-        question = tmp_path / "question.json"
+        question = night.artifacts / "reference-question.json"
         question.write_text(json.dumps({"prompts": texts}))
         environment = night.environment(cell.block.engine)
         script = RECIPE.parent / "reference_routing.py"

@@ -138,7 +138,7 @@ class Suite:
             for pid in boot["pids"]:
                 wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
             wait_until(lambda port=boot["port"]: _free(port))
-        assert not list(self.scratch.iterdir()), "temporary files"
+        assert not list(self.scratch.iterdir()), f"temporary files: {list(self.scratch.rglob('*'))}"
         for place in (self.baselines, self.artifacts):
             assert not list(place.rglob(".*")), "half-written files"
 

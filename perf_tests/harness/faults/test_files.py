@@ -54,13 +54,13 @@ class Judging:
         self.root = directory / "baselines"
         self._deployment = deployments.load(str(path), ENGINES)
         self._cells = cells(self._deployment)
-        judge = self.judge()
-        block = self._cells[0].block
-        self.path = judge.path(block)
-        baseline.write(
-            self.path, judge.fingerprint(block), list(map(record, self._cells)), {"id": "abc"}, "5.3.1", False
-        )
+        self.path = self.judge().path(self._cells[0].block)
+        self.write("abc")
         self.sound = json.loads(self.path.read_text())
+
+    def write(self, commit: str) -> None:
+        fingerprint = self.judge().fingerprint(self._cells[0].block)
+        baseline.write(self.path, fingerprint, list(map(record, self._cells)), {"id": commit}, "5.3.1", False)
 
     def judge(self) -> Judge:
         return Judge(self._deployment, self._cells, [], self.root)

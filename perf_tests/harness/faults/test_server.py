@@ -116,6 +116,19 @@ def test_fails_while_serving(judged, options, message):
     fails_after_batch_1(judged, message)
 
 
+@pytest.mark.parametrize("how", ["exit", "stall"])
+@fault("Server", "dies or hangs once", "the cell fails, the next one is measured on a fresh server", "everything else")
+def test_the_next_cell_gets_another_server(judged, how):
+    judged.boots_with(f"--fault {how}", "")
+    done = judged.run("--max-boots=1")
+    assert done.status == 1
+    assert f"{BLOCK}/batch-1: " in done.text
+    assert judged.samples() == ["startup", "batch-4"]
+    assert judged.verdicts()["batch-4 latency"] == "pass"
+    assert judged.verdicts()["batch-1 latency"] == "inconclusive"
+    assert len(fake_engine.boots(judged.engine)) == 2
+
+
 @fault("Server", "becomes 10 times slower midway, in every boot", "regression, after three boots agree", "everything")
 def test_slows_down(judged):
     judged.boots_with(f"--fault slow {BEFORE}")
