@@ -120,7 +120,7 @@ def browser():
         if os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium refuses root with one
         process = subprocess.Popen(
-            [*command, "about:blank"], pass_fds=(3, 4), preexec_fn=connect,
+            [*command, "about:blank"], pass_fds=(3, 4), preexec_fn=connect,  # noqa: PLW1509  (no threads here)
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
