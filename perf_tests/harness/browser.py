@@ -6,11 +6,21 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 60
+# Becomes the browser with the protocol's pipe at 3 and 4, where it is looked for.
+_CONNECTED = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+for fd, own in zip(high, (3, 4)):
+    os.dup2(fd, own)
+    os.close(fd)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find():
@@ -108,20 +118,15 @@ def browser():
     """A browser with a profile of its own, which ends with the block."""
     to_browser, send = os.pipe()
     receive, from_browser = os.pipe()
-
-    def connect():  # the protocol's pipe is at 3 and 4
-        high = os.dup(to_browser), os.dup(from_browser)
-        for there, own in zip((3, 4), high, strict=True):
-            os.dup2(own, there)
-
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [find(), "--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "--disable-gpu",
                    "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage"]  # fmt: skip
         if os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium refuses root with one
         process = subprocess.Popen(
-            [*command, "about:blank"], pass_fds=(3, 4), preexec_fn=connect,  # noqa: PLW1509  (no threads here)
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", _CONNECTED, str(to_browser), str(from_browser), *command, "about:blank"],
+            pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
