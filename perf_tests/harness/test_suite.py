@@ -106,6 +106,8 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout
     assert "Traceback" not in slower.stdout
     assert moved.returncode == 0, moved.stdout
+    page = (suite.directory / "run" / "report.html").read_text()
+    assert page.index("baseline written") < page.index('id="cells"')
     report = (suite.directory / "run" / "report.md").read_text()
     assert "| external/llama-3.1-8b-twin/tp1/batch-1" in report
     data = json.loads(suite.baseline().read_text())
@@ -213,6 +215,9 @@ def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
     for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch"):
         assert re.search(rf"^{claim} .* checked$", done.stdout, re.MULTILINE), claim
     assert "| vllm/mixtral-8x7b/tp1/batch-8" in (suite.directory / "run" / "report.md").read_text()
+    page = (suite.directory / "run" / "report.html").read_text()
+    assert "Nothing regressed: " in page
+    assert "this run, vllm H200 TP=1" in page, "in the document's figure"
 
 
 def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing(suite):
@@ -227,6 +232,12 @@ def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing
     assert "inconclusive: vllm/mixtral-8x7b/tp1/batch-32 latency" in done.stdout
     assert "worse by 9.9%, not yet confirmed" in done.stdout
     assert len(re.findall("^inconclusive: ", done.stdout, re.MULTILINE)) == 1
+    report = (suite.directory / "run" / "report.md").read_text()
+    assert report.startswith("## ⚠️ moegauge h200x1\n\n**Nothing regressed: ")
+    assert (
+        "### inconclusive: vllm/mixtral-8x7b/tp1/batch-32\n\n- **latency** 1,618 ms -> 1,778 ms, +9.9% (95%: " in report
+    )
+    assert "--cells=vllm/mixtral-8x7b/tp1/batch-32" in report
 
 
 def test_a_server_that_is_not_there(suite):
