@@ -257,12 +257,10 @@ def test_a_run_that_cannot_be_read_is_named(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_with_an_unknown_metric_is_refused(tmp_path):
-    run.write(tmp_path, calm())
-    path = tmp_path / "run.json"
-    path.write_text(path.read_text().replace('"metric": "latency"', '"metric": "speed"'))
-    with pytest.raises(UsageError, match="unknown metric 'speed'"):
-        run.read(tmp_path)
+def test_a_run_with_an_unknown_metric_is_refused():
+    text = run.text(calm()).replace('"metric": "latency"', '"metric": "speed"')
+    with pytest.raises(UsageError, match="there: vllm/llama-3.1-8b-twin/tp1/batch-1: unknown metric 'speed'"):
+        run.parse(text, "there")
 
 
 def test_change_points_are_read_from_what_the_history_command_prints(tmp_path):
