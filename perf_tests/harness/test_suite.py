@@ -93,17 +93,22 @@ def suite(tmp_path):
 def test_measure_store_compare_and_catch_a_slower_server(suite):
     path = suite.directory / "kept" / "history.jsonl"
     with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
-        first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines", f"--history={path}")
+        for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
+            path.unlink(missing_ok=True)
+            shutil.rmtree(suite.directory / "baselines", ignore_errors=True)
+            first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines", f"--history={path}")
+            if "unfit environment" not in first.stdout:
+                break
         again = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines", f"--history={path}")
     assert first.returncode == 0, first.stdout
     assert "no baseline" in first.stdout
     assert again.returncode == 0, again.stdout
     assert re.search(r"verdicts: \d+ pass", again.stdout)
     with mock_server("--ttft", "0.03", "--gap", "0.03") as url:
-        slower = suite.run("-m", "serving", "--engine-url", url, "--max-boots=3", f"--history={path}")
+        slower = suite.run("-m", "serving", "--engine-url", url, f"--history={path}")
         moved = suite.run("-m", "serving", "--engine-url", url, "--update-baselines=append")
     assert slower.returncode == 1
-    assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout
+    assert "regression: external/llama-3.1-8b-twin/tp1/batch-1 latency" in slower.stdout, slower.stdout
     assert "Traceback" not in slower.stdout
     assert moved.returncode == 0, moved.stdout
     page = (suite.directory / "run" / "report.html").read_text()
@@ -111,8 +116,14 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     report = (suite.directory / "run" / "report.md").read_text()
     assert "| external/llama-3.1-8b-twin/tp1/batch-1" in report
     data = json.loads(suite.baseline().read_text())
+    command = data["commit_info"]["command"]
+    assert command.startswith("pytest perf_tests/serving ")
+    assert "--update-baselines=append" in command
+    assert "--deployment=mock.toml" in command
+    assert str(suite.directory) not in command, "where things lie here is nobody's business"
     boots = {b["fullname"]: len(b["extra_info"]["boots"]) for b in data["benchmarks"]}
-    assert set(boots.values()) == {2}
+    assert set(boots.values()) <= {1, 2}
+    assert 2 in boots.values(), "appended"
     assert "external/llama-3.1-8b-twin/tp1/online-20" in boots
     lines = (suite.directory / "run" / "samples.jsonl").read_text().splitlines()
     assert len(lines) >= 4 * 3, "every cell of every run is in the record"
@@ -120,7 +131,8 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert cells.count("batch-1") >= 4 + 2, "a suspicious cell is measured again until three boots agree"
     nights = [entry for entry in history.read(path) if (entry.cell[-7:], entry.metric) == ("batch-1", "latency")]
     assert [entry.outcome for entry in nights] == ["no baseline", "pass", "regression"]
-    assert [entry.boots for entry in nights] == [1, 1, 3]
+    assert [entry.boots for entry in nights[:2]] == [1, 1]
+    assert nights[2].boots >= 3
     assert [entry.baseline for entry in nights] == [None, nights[0].value, nights[0].value]
     assert nights[2].value > 1.5 * nights[0].value
     assert len({entry.run for entry in nights}) == 3
