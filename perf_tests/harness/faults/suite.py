@@ -133,7 +133,7 @@ class Suite:
         return {b["name"]: len(b["extra_info"]["boots"]) for b in benchmarks}
 
     def assert_nothing_left(self) -> None:
-        """No process, port, shared memory or temporary file outlives a run, however it ended. A supervisor takes its time to kill."""
+        """No process, port, shared memory or temporary file outlives a run. A supervisor takes its time to kill."""
         for boot in fake_engine.boots(self.engine):
             for pid in boot["pids"]:
                 wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")

@@ -74,9 +74,10 @@ def shared_memory():
     if not Path(prefix).parent.is_dir():
         pytest.skip("there is no /dev/shm here")
     before, later = (Path(f"{prefix}{name}") for name in ("before", "later"))
+    before.touch(0o600)
     before.write_bytes(bytes(mmap.PAGESIZE))
     yield prefix, before, later
-    before.unlink()
+    before.unlink(missing_ok=True)
     later.unlink(missing_ok=True)
 
 
