@@ -1,6 +1,7 @@
 """What SECURITY.md promises of the code: where servers listen, what is never executed, what is hidden from reports."""
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fixtures.engines.engine import BootSpec
 from fixtures.engines.registry import ENGINES
 from fixtures.redact import redacted
 from fixtures.report import run
+from perf_tests.harness import audit
 
 pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[2]
@@ -133,3 +135,24 @@ def test_the_end_of_a_log_is_read_without_secrets(tmp_path, monkeypatch):
     (tmp_path / "logs" / "01-a.log").write_text(f"starting\n\x1b[31mwith {SECRET[:5]}\x1b[0m{SECRET[5:]}\n")
     (log,) = run.logs(tmp_path)
     assert log.tail == "starting\nwith ***"
+
+
+PACKAGES = [{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not found"}]
+BAD = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "errors", "expected"),
+    [
+        (PACKAGES, "", (0, "1 packages audited, 0 vulnerabilities; unknown to the database: b")),
+        ([BAD], "", (1, "c 2: CVE-1, fixed in 3\n1 packages audited, 1 vulnerabilities")),
+        (PACKAGES[1:], "", (0, "audit skipped, the database of vulnerabilities knows none of 1 packages: a mirror?")),
+        (None, "a\nMax retries exceeded",
+         (0, "audit skipped, the database of vulnerabilities cannot be reached: Max retries exceeded")),
+        (None, "invalid requirements", (1, "pip-audit failed: invalid requirements")),
+        (None, "", (1, "pip-audit failed: pip-audit said nothing")),
+    ],
+)  # fmt: skip
+def test_an_audit_fails_for_a_vulnerability_and_not_for_want_of_a_network(packages, errors, expected):
+    output = "" if packages is None else json.dumps({"dependencies": packages})
+    assert audit.outcome(output, errors) == expected
