@@ -8,6 +8,7 @@ port, is in ``DIR/boots.jsonl``.
 import argparse
 import contextlib
 import json
+import mmap
 import os
 import shlex
 import signal
@@ -48,7 +49,7 @@ def build(directory: Path, *boots: str) -> Path:
 
 
 def boots(directory: Path) -> list[dict[str, Any]]:
-    """What was started: per boot the ``port`` and the ``pids``."""
+    """What was started: per boot the ``port``, the ``pids``, and the ``shm`` that it made."""
     return [json.loads(line) for line in (directory / "boots.jsonl").read_text().splitlines()]
 
 
@@ -60,6 +61,10 @@ def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--flood", type=int, default=0, help="bytes of log, written before it serves")
     parser.add_argument("--fork", action="store_true", help="start a child in a session of its own")
     parser.add_argument("--squat", choices=("mute", "stranger"), help="somebody takes the port first")
+    parser.add_argument(
+        "--shm", default="", help="map shared memory whose name begins thus: its own, and what is there"
+    )
+    parser.add_argument("--print-environment", action="store_true", help="write its environment variables into the log")
     parser.add_argument("--another-model", action="store_true", help="serve another model behind the right name")
     return parser.parse_known_args(options)
 
@@ -74,6 +79,8 @@ def main() -> None:
     planned = json.loads((directory / "options.json").read_text())
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
     boot = {"port": int(engine.port), "pids": [os.getpid()], "cards": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    maps = _shared_memory(own.shm) if own.shm else []
+    boot["shm"] = [own.shm + str(os.getpid())] if own.shm else []
     if state := os.environ.get("FAKE_NVML"):
         with Path(f"{state}.pids").open("a") as file:
             file.write(f"{os.getpid()} {boot['cards']}\n")
@@ -85,6 +92,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
     lines = LOG.format(model=engine.model, port=engine.port).splitlines()
+    if own.print_environment:
+        print(dict(os.environ))
     if own.crash:
         print("\n".join(lines[:3]), flush=True)
         raise RuntimeError("Engine core initialization failed: CUDA out of memory")
@@ -99,6 +108,19 @@ def main() -> None:
         served = ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
         traces = json.loads(engine.profiler_config).get("torch_profiler_dir", "")
         mock_server.main(["--ttft", "0.02", "--gap", "0.005", "--profile-directory", traces, *served, *options])
+    del maps  # held until here
+
+
+def _shared_memory(prefix: str) -> list[mmap.mmap]:
+    """Mappings of a file of its own, which stays when this process ends, and of all others of that name."""
+    own = Path(prefix + str(os.getpid()))
+    own.touch(0o600)
+    os.truncate(own, mmap.PAGESIZE)
+    found = []
+    for path in own.parent.glob(Path(prefix).name + "*"):
+        with path.open("r+b") as file:
+            found.append(mmap.mmap(file.fileno(), mmap.PAGESIZE))
+    return found
 
 
 def _forked(ignoring: bool) -> int:

@@ -133,11 +133,13 @@ class Suite:
         return {b["name"]: len(b["extra_info"]["boots"]) for b in benchmarks}
 
     def assert_nothing_left(self) -> None:
-        """No process, port or temporary file outlives a run, however it ended. A supervisor takes its time to kill."""
+        """No process, port, shared memory or temporary file outlives a run. A supervisor takes its time to kill."""
         for boot in fake_engine.boots(self.engine):
             for pid in boot["pids"]:
                 wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
             wait_until(lambda port=boot["port"]: _free(port))
+            for path in boot["shm"]:
+                wait_until(lambda path=path: not Path(path).exists())
         assert not list(self.scratch.iterdir()), f"temporary files: {list(self.scratch.rglob('*'))}"
         for place in (self.baselines, self.artifacts):
             assert not list(place.rglob(".*")), "half-written files"

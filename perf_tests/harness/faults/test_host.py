@@ -1,8 +1,11 @@
 """Runs that are interrupted or killed, disks that are full, clocks that jump."""
 
+import mmap
+import secrets
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,6 +65,49 @@ def test_a_kill(suite):
     done = interrupted(suite, signal.SIGKILL)
     assert done.status == -signal.SIGKILL
     assert suite.samples() == ["startup", "batch-1"]
+
+
+@pytest.fixture
+def shared_memory():
+    """How names of shared memory begin that an engine leaves, and two files of that kind that another process made."""
+    prefix = f"/dev/shm/moegauge-{secrets.token_hex(8)}-"
+    if not Path(prefix).parent.is_dir():
+        pytest.skip("there is no /dev/shm here")
+    before, later = (Path(f"{prefix}{name}") for name in ("before", "later"))
+    before.touch(0o600)
+    before.write_bytes(bytes(mmap.PAGESIZE))
+    yield prefix, before, later
+    before.unlink(missing_ok=True)
+    later.unlink(missing_ok=True)
+
+
+LEFT = "removed once the server is gone; what other processes made stays, also if the server maps it"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("end", marks=fault("Host", "an engine leaves shared memory", LEFT, "everything")),
+        pytest.param("kill", marks=fault("Host", "an engine leaves shared memory, SIGKILL of pytest", LEFT, "samples.jsonl")),
+    ],
+)  # fmt: skip
+def test_shared_memory(suite, shared_memory, how):
+    prefix, before, later = shared_memory
+    suite.boots_with(f"--shm {prefix} --fork {HANGS if how == 'kill' else ''}")
+    process = suite.start("--update-baselines")
+    suite.await_samples(1)
+    later.write_bytes(bytes(mmap.PAGESIZE))
+    (boot,) = fake_engine.boots(suite.engine)
+    (own,) = map(Path, boot["shm"])
+    assert own.exists()
+    if how == "kill":
+        suite.await_samples(2)
+        process.kill()
+    assert suite.wait(process).status == (-signal.SIGKILL if how == "kill" else 0)
+    suite.assert_nothing_left()
+    assert not own.exists()
+    assert before.exists()
+    assert later.exists()
 
 
 @pytest.fixture

@@ -216,6 +216,34 @@ def test_writes_no_log(judged):
     assert set(verdicts.values()) == {"pass"}
 
 
+SECRETS = {name: f"{name.lower()}-0123456789" for name in ("HF_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "AWS_SECRET")}
+
+
+@fault("Server", "prints its environment, secrets in it", "pass; hidden in all but the server's own log", "everything")
+@pytest.mark.parametrize("options", ["", "--crash"])
+def test_prints_its_environment(suite, options):
+    suite.variables |= SECRETS
+    suite.boots_with(f"--print-environment {options}")
+    junit, history = suite.directory / "junit.xml", suite.directory / "history.jsonl"
+    how = [] if options else ["--update-baselines"]
+    done = suite.run(*how, f"--junit-xml={junit}", f"--history={history}")
+    assert done.status == (1 if options else 0), done.text
+    log = next((suite.artifacts / "logs").iterdir()).read_text()
+    assert all(secret in log for secret in SECRETS.values()), "the log is the engine's own"
+    assert "***" in (suite.artifacts / "report.html").read_text()
+    if options:
+        assert "'HF_TOKEN': '***'" in done.text
+    written = [
+        path for place in (suite.artifacts, suite.baselines, junit, history) for path in (place, *place.rglob("*"))
+    ]
+    written = [path for path in written if path.is_file() and path.parent.name != "logs"]
+    names = {path.name for path in written}
+    assert names >= {"run.json", "report.md", "report.html", "junit.xml"} | (set() if options else {"samples.jsonl"})
+    for secret in SECRETS.values():
+        assert secret not in done.text
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
+
+
 @fault("Server", "another model behind the right name", "every cell of its block fails, both models named")
 def test_serves_another_model(judged):
     judged.boots_with("--another-model")
