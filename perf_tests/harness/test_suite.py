@@ -15,7 +15,6 @@ import pytest
 from fixtures.store import history
 from perf_tests.harness.server_process import mock_server
 
-pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[2]
 
 DEPLOYMENT = """
@@ -90,6 +89,7 @@ def suite(tmp_path):
     return Suite(tmp_path)
 
 
+@pytest.mark.faults
 def test_measure_store_compare_and_catch_a_slower_server(suite):
     path = suite.directory / "kept" / "history.jsonl"
     with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
@@ -142,6 +142,7 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert f"history: {len(judged)} lines appended to {path}" in first.stdout
 
 
+@pytest.mark.faults
 def test_baselines_are_readable_by_pytest_benchmark(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
         suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
@@ -153,6 +154,7 @@ def test_baselines_are_readable_by_pytest_benchmark(suite):
     assert "batch-4" in done.stdout
 
 
+@pytest.mark.faults
 def test_a_changed_workload_is_never_compared(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
         suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
@@ -163,6 +165,7 @@ def test_a_changed_workload_is_never_compared(suite):
     assert "output_len: 8 -> 9" in done.stdout
 
 
+@pytest.mark.cpu
 def test_a_damaged_baseline_is_named_before_anything_is_measured(suite):
     path = suite.directory / "baselines" / "external" / "external-tp1-random" / "llama-3.1-8b-twin.json"
     path.parent.mkdir(parents=True)
@@ -174,6 +177,7 @@ def test_a_damaged_baseline_is_named_before_anything_is_measured(suite):
     assert not (suite.directory / "run").exists()
 
 
+@pytest.mark.cpu
 def test_a_damaged_history_is_named_before_anything_is_measured(suite):
     path = suite.directory / "history.jsonl"
     path.write_text('{"v": 1, "time": "2026-')
@@ -184,6 +188,7 @@ def test_a_damaged_history_is_named_before_anything_is_measured(suite):
     assert path.read_text() == '{"v": 1, "time": "2026-'
 
 
+@pytest.mark.faults
 def test_a_cell_that_fails_leaves_the_others_alone(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002", "--fault", "wrong-count") as url:
         done = suite.run("-m", "serving", "--engine-url", url)
@@ -194,6 +199,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(suite):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.faults
 def test_an_interrupted_run_keeps_what_was_measured(suite):
     slow = DEPLOYMENT.replace("rate = 20\nnum_prompts = 6", "rate = 0.1\nnum_prompts = 6")
     suite.deployment.write_text(slow)
@@ -220,6 +226,7 @@ def replay(suite, directory, *options):
     )  # fmt: skip
 
 
+@pytest.mark.cpu
 def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
     done = replay(suite, ROOT / "baselines" / "h200x1", "--claims")
     assert done.returncode == 0, done.stdout
@@ -232,6 +239,7 @@ def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
     assert "this run, vllm H200 TP=1" in page, "in the document's figure"
 
 
+@pytest.mark.cpu
 def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing(suite):
     shutil.copytree(ROOT / "baselines" / "h200x1", suite.directory / "h200x1")
     (path,) = (suite.directory / "h200x1").rglob("mixtral-8x7b.json")
@@ -252,12 +260,14 @@ def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing
     assert "--cells=vllm/mixtral-8x7b/tp1/batch-32" in report
 
 
+@pytest.mark.cpu
 def test_a_server_that_is_not_there(suite):
     done = suite.run("-m", "serving", "--engine-url", "http://127.0.0.1:9", "-k", "batch")
     assert done.returncode == 1
     assert "http://127.0.0.1:9/v1/models" in done.stdout
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -292,6 +302,7 @@ def test_wrong_options_are_usage_errors(suite, options, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.cpu
 @pytest.mark.skipif(
     Path("/proc/driver/nvidia").exists(), reason="this machine has a GPU; the test is about one without"
 )
@@ -302,6 +313,7 @@ def test_gpu_tests_without_a_gpu_are_skipped_with_the_reason(suite):
     assert "NVML finds no GPU here; on a GPU node run `tox -e perf`" in done.stdout
 
 
+@pytest.mark.cpu
 def test_collection_imports_no_engine(suite):
     code = (
         "import sys, pytest; status = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']);"
