@@ -1,4 +1,5 @@
-"""A completions server of exactly known timing, in a process of its own. It speaks just enough HTTP/1.1.
+"""A server of exactly known timing, in a process of its own. It speaks just enough HTTP/1.1, /v1/completions as vLLM does and
+/generate as SGLang does.
 
     python -m perf_tests.harness.mock_server --port 0 --ttft 0.05 --gap 0.01
 
@@ -26,11 +27,12 @@ FAULTS = (
     "none", "http-400", "http-500", "http-503", "bad-json", "bad-sse", "cut", "no-usage", "wrong-count", "no-done", "html",
     "html-502", "plain", "gzip", "late-usage-twice", "usage-twice", "usage-nan", "usage-huge", "usage-fraction", "stall",
     "split-characters", "empty-chunks", "trickled-head", "close-idle", "raw", "exit", "exit-mid-stream", "exit-idle",
-    "slow", "leak",
+    "slow", "leak", "abort",
 )  # fmt: skip
 HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>a proxy's page</body>\r\n</html>\r\n"
 # Counts that are none, as the server's JSON has them.
 NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.5"}
+FINISHED = {"type": "length", "length": 0}
 SLOWER = 10
 LEAK_BYTES = 8 * 2**20
 IDLE_SECONDS = 0.02
@@ -58,6 +60,9 @@ class Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             self.buffer = rest[length:]
+            if self.server.args.api_key and f"Bearer {self.server.args.api_key}\r".encode() not in head + b"\r":
+                self.server.refuse(self.transport, head)
+                continue
             self.server.handle(self.transport, head.split(b" ", 2)[1].decode(), rest[:length], received)
 
 
@@ -79,15 +84,37 @@ class MockServer:
         elif path == "/v1/models":
             root = {"root": self.args.root} if self.args.root else {}
             self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model} | root]}).encode())
-        elif path == "/v1/completions":
+        elif path in ("/v1/completions", "/generate"):
             self.requests += 1
             fault = self.args.fault if self.requests > self.args.after else "none"
-            self.complete(transport, json.loads(body), received, fault)
+            asked = json.loads(body)
+            self.complete(transport, asked if path == "/v1/completions" else self.native(asked), received, fault)
+        elif path == "/server_info" and self.args.server_info:
+            self.reply(transport, 200, self.args.server_info.encode())
         elif path in ("/start_profile", "/stop_profile") and self.args.profile_directory:
             self.profile(path == "/stop_profile")
             self.reply(transport, 200, b"")
         else:
             self.reply(transport, 404, b'{"error": "not found"}')
+
+    def native(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A request to /generate in the words of /v1/completions; it names no model."""
+        assert asked["sampling_params"]["ignore_eos"]
+        prompt = asked["input_ids"] if "input_ids" in asked else asked["text"]
+        tokens = asked["sampling_params"]["max_new_tokens"]
+        return {
+            "model": self.args.model,
+            "prompt": prompt,
+            "max_tokens": tokens,
+            "stream": asked["stream"],
+            "native": True,
+        }
+
+    def refuse(self, transport: Any, head: bytes) -> None:
+        """Quote the key that isn't right, as some servers do."""
+        given = head.partition(b"Bearer ")[2].split(b"\r", 1)[0].decode()
+        message = f"invalid API key {given}" if given else "no API key"
+        self.reply(transport, 401, json.dumps({"error": {"message": message}}).encode())
 
     def profile(self, ends: bool) -> None:
         """The trace says how many completions were asked for while it was taken."""
@@ -126,7 +153,7 @@ class MockServer:
             print(f"WARNING Triton kernel JIT compilation during inference: {kernel}. This causes a spike.", flush=True)
             asyncio.get_running_loop().call_later(self.args.jit, self.complete, transport, request, received, fault)
         elif request.get("stream"):
-            Stream(self, transport, request, received, fault).start()
+            (NativeStream if "native" in request else Stream)(self, transport, request, received, fault).start()
         else:
             self.whole(transport, request, received)
 
@@ -139,8 +166,10 @@ class MockServer:
         def write() -> None:
             usage = {"prompt_tokens": len(request["prompt"]), "completion_tokens": tokens}
             entry["written"].append(time.monotonic())
-            body = json.dumps({"choices": [{"index": 0, "text": "x" * tokens}], "usage": usage}).encode()
-            self.reply(transport, 200, body)
+            answer: dict[str, Any] = {"choices": [{"index": 0, "text": "x" * tokens}], "usage": usage}
+            if "native" in request:
+                answer = {"output_ids": [7] * tokens, "meta_info": usage | {"finish_reason": FINISHED}}
+            self.reply(transport, 200, json.dumps(answer).encode())
 
         loop = asyncio.get_running_loop()
         due = received + self.args.ttft + (tokens - 1) * self.args.gap
@@ -190,20 +219,23 @@ class Stream:
             os._exit(3)
         if self.fault == "empty-chunks":
             self.write(b": still here\n\n")
-            self.write(b'data: {"id":"cmpl-0","object":"text_completion","choices":[]}\n\n')
+            self.write(self.event(""))
         if fault == "bad-json":
             self.write(b'data: {"choices": [{"te\n\n')
         elif fault == "bad-sse":
             self.write(b"<html>proxy error</html>\n\n")
         else:
-            text = "→é" if self.fault == "split-characters" else "x"
-            event = f'{{"id":"cmpl-0","object":"text_completion","choices":[{{"index":0,"text":"{text}"}}]}}'
-            self.write(f"data: {event}\n\n".encode())
+            self.write(self.event("→é" if self.fault == "split-characters" else "x"))
         self.written.append(time.monotonic())
         if len(self.written) < self.chunks:
             self.later(self.ttft + len(self.written) * self.gap)
         else:
             self.finish()
+
+    def event(self, text: str) -> bytes:
+        """The next tokens, or without ``text`` none."""
+        choices = f'{{"index":0,"text":"{text}"}}' if text else ""
+        return f'data: {{"id":"cmpl-0","object":"text_completion","choices":[{choices}]}}\n\n'.encode()
 
     def finish(self) -> None:
         fault = self.fault
@@ -218,6 +250,10 @@ class Stream:
             self.write(event)
         if fault == "late-usage-twice":
             self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
+        self.end()
+
+    def end(self) -> None:
+        fault = self.fault
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
         self.send(b"0\r\n\r\n")
@@ -252,6 +288,40 @@ class Stream:
             self.loop.call_later(PACKET_SECONDS, self.drain)
 
 
+class NativeStream(Stream):
+    """Events of SGLang's /generate: each says how many tokens there are so far, and holds them all, or with --incremental
+    the new ones. The last one is the end: there is no event for the usage alone.
+    """
+
+    def event(self, text: str) -> bytes:
+        delivered = len(self.written) * self.server.args.tokens_per_chunk
+        count = min(delivered + self.server.args.tokens_per_chunk, self.tokens) if text else delivered
+        last = count == self.tokens
+        ids = [7] * (count - delivered if self.server.args.incremental else count)
+        info: dict[str, Any] = {
+            "id": "0",
+            "finish_reason": FINISHED if last else None,
+            "prompt_tokens": self.prompt_tokens,
+        }
+        info["completion_tokens"] = count - (last and self.fault == "wrong-count")
+        if last and self.fault == "no-usage":
+            del info["completion_tokens"]
+        if last and self.fault == "late-usage-twice":
+            info["completion_tokens"] = 1
+        if last and self.fault == "abort":
+            info["finish_reason"] = {"type": "abort", "message": "out of memory", "status_code": 500}
+        answer = {"output_ids": ids, "meta_info": info} | ({"text": text * len(ids)} if text == "→é" else {})
+        data = f"data: {json.dumps(answer, ensure_ascii=False)}\n\n".encode()
+        if last and self.fault in NO_COUNTS:
+            data = data.replace(
+                f'"completion_tokens": {count}'.encode(), b'"completion_tokens": ' + NO_COUNTS[self.fault]
+            )
+        return data
+
+    def finish(self) -> None:
+        self.end()
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
@@ -259,6 +329,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
+    parser.add_argument(
+        "--incremental", action="store_true", help="/generate: the new tokens in each event, not all of them"
+    )
+    parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
+    parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--after", type=int, default=0, help="completions that are served well before the fault")
     parser.add_argument("--jit", type=float, default=0.0, help="seconds to compile for each new prompt length, logged")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
-from fixtures.client.request import Record, Request, StreamError, parse_openai
+from fixtures.client.protocol import OPENAI
+from fixtures.client.request import Record, Request, StreamError
 from perf_tests.harness.faults.mutations import damaged
 from perf_tests.harness.faults.table import fault
 from perf_tests.harness.server_process import mock_server, server_log
@@ -143,7 +144,7 @@ def test_garbage_in_events(data, size):
     record = Record(0.0, 2, sent=0.0)
     pieces = [(i / 1000, data[i : i + size]) for i in range(0, len(data), size)]
     try:
-        parse_openai(pieces, record)
+        OPENAI.parse(pieces, record)
     except StreamError as error:
         record.error = str(error)
     assert_sound(record)
