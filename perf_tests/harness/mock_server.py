@@ -93,7 +93,7 @@ class MockServer:
             self.reply(transport, 200, self.args.server_info.encode())
         elif path in ("/start_profile", "/stop_profile") and self.args.profile_directory:
             self.profile(path == "/stop_profile")
-            self.reply(transport, 200, b"")
+            self.reply(transport, 200, self.args.profile_says.encode(), "text/plain")
         else:
             self.reply(transport, 404, b'{"error": "not found"}')
 
@@ -102,13 +102,12 @@ class MockServer:
         assert asked["sampling_params"]["ignore_eos"]
         prompt = asked["input_ids"] if "input_ids" in asked else asked["text"]
         tokens = asked["sampling_params"]["max_new_tokens"]
-        return {
-            "model": self.args.model,
-            "prompt": prompt,
-            "max_tokens": tokens,
-            "stream": asked["stream"],
-            "native": True,
-        }
+        info = {}
+        if asked.get("return_routed_experts") and self.args.routed:
+            experts = range((len(prompt) + tokens - 1) * self.args.routed)
+            info["routed_experts"] = base64.b64encode(array.array("i", experts).tobytes()).decode()
+        common = {"model": self.args.model, "prompt": prompt, "max_tokens": tokens}
+        return common | {"stream": asked.get("stream", False), "native": info}
 
     def refuse(self, transport: Any, head: bytes) -> None:
         """Quote the key that isn't right, as some servers do."""
@@ -168,7 +167,8 @@ class MockServer:
             entry["written"].append(time.monotonic())
             answer: dict[str, Any] = {"choices": [{"index": 0, "text": "x" * tokens}], "usage": usage}
             if "native" in request:
-                answer = {"output_ids": [7] * tokens, "meta_info": usage | {"finish_reason": FINISHED}}
+                info = usage | {"finish_reason": FINISHED} | request["native"]
+                answer = {"output_ids": [7] * tokens, "meta_info": info}
             self.reply(transport, 200, json.dumps(answer).encode())
 
         loop = asyncio.get_running_loop()
@@ -333,6 +333,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--incremental", action="store_true", help="/generate: the new tokens in each event, not all of them"
     )
     parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
+    parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--after", type=int, default=0, help="completions that are served well before the fault")
@@ -340,6 +341,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--boot", type=float, default=0.0, help="seconds before it listens")
     parser.add_argument("--unhealthy", type=float, default=0.0, help="seconds for which /health answers 503")
     parser.add_argument("--profile-directory", default="", help="where a profile goes, if one is asked for")
+    parser.add_argument("--profile-says", default="", help="what the profiler's endpoints answer")
     parser.add_argument("--root", default="", help="what /v1/models says that the model was loaded from")
     parser.add_argument("--die", type=float, default=0.0, help="seconds after which it exits with status 3")
     parser.add_argument("--linger", type=float, default=0.0, help="seconds that it takes to end on SIGINT")

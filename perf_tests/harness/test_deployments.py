@@ -64,7 +64,7 @@ def test_a_users_deployment_needs_no_code(tmp_path):
         ("devices = 2", "device = 2", "unknown key 'device'; did you mean 'devices'"),
         ("tensor_parallel = [2]", "tensor_parallel = [4]", "tensor_parallel: 4 is not within 1..2"),
         ("tensor_parallel = [2]", "tensor_parallel = 2", "tensor_parallel: expected a list"),
-        ('["vllm"]', '["vlm"]', "unknown engine 'vlm'; expected some of vllm"),
+        ('["vllm"]', '["vlm"]', "unknown engine 'vlm'; expected some of sglang, vllm"),
         ("llama-3.1-8b-twin", "llama-9b", "unknown model 'llama-9b'; expected one of .*mixtral-8x7b"),
         (
             '"batch"',

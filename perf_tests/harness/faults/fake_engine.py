@@ -1,8 +1,8 @@
 """An engine environment whose engine is the mock server: ``--engine-env vllm=DIR`` boots it as it would boot vLLM.
 
-``build`` makes the directory. Its ``bin/python`` understands vLLM's command line, writes what the suite reads in vLLM's
-log, and becomes the mock server, with the faults that ``build`` was given for this boot. What was started, and on which
-port, is in ``DIR/boots.jsonl``.
+``build`` makes the directory, which serves for ``sglang=DIR`` too. Its ``bin/python`` understands the engine's command
+line, writes what the suite reads in that engine's log, and becomes the mock server, with the faults that ``build`` was given
+for this boot. What was started, and on which port, is in ``DIR/boots.jsonl``.
 """
 
 import argparse
@@ -33,12 +33,28 @@ INFO 11-24 02:17:00 [gpu_model_runner.py:3336] Model loading took 0.01 GiB memor
 INFO 11-24 02:17:00 [kv_cache_utils.py:1229] GPU KV cache size: 16,384 tokens
 INFO 11-24 02:17:00 [api_server.py:1346] Starting vLLM server on http://127.0.0.1:{port}
 """
+# After the formats in SGLang 0.5.17's source; nobody has recorded one of a card as small as this.
+SGLANG_LOG = """\
+[2026-11-24 02:17:00] server_args=ServerArgs(model_path='{model}', tokenizer_path='{model}')
+[2026-11-24 02:17:00] Init torch distributed begin.
+[2026-11-24 02:17:00] Load weight begin. avail mem=78.00 GB
+[2026-11-24 02:17:00] Load weight end. elapsed=0.25 s, type=LlamaForCausalLM, avail mem=77.99 GB, mem usage=0.01 GB.
+[2026-11-24 02:17:00] Memory pool end. avail mem=70.00 GB
+[2026-11-24 02:17:00] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, bs=[1, 2, 4], \
+avail mem=70.00 GB
+[2026-11-24 02:17:00] Capture target decode CUDA graph end. elapsed=0.50 s, mem usage=0.10 GB, avail mem=69.90 GB.
+[2026-11-24 02:17:00] max_total_num_tokens={tokens}, chunked_prefill_size=8192, max_prefill_tokens=16384, \
+max_running_requests=64, context_len=256, available_gpu_mem=69.90 GB
+[2026-11-24 02:17:00] INFO:     Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)
+"""
+SGLANG_INFO = {"version": "0.0.2", "internal_states": [{"attention_backend": "fa3", "disable_radix_cache": True}]}
 
 
 def build(directory: Path, *boots: str) -> Path:
     """Make the environment. ``boots`` are the options of the first, second ... boot; the last ones go for all later boots."""
     (directory / "bin").mkdir(parents=True, exist_ok=True)
-    (directory / "vllm").mkdir(exist_ok=True)
+    for package in ("vllm", "sglang"):
+        (directory / package).mkdir(exist_ok=True)
     script = directory / "bin" / "python"
     quoted = {"root": shlex.quote(str(ROOT)), "python": sys.executable, "directory": shlex.quote(str(directory))}
     script.write_text(SCRIPT.format(**quoted))
@@ -72,9 +88,12 @@ def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def main() -> None:
     directory = Path(sys.argv[1])
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("--model", "--served-model-name", "--port"):
+    sglang = "sglang.launch_server" in sys.argv
+    parser.add_argument("--model-path" if sglang else "--model", dest="model", required=True)
+    for name in ("--served-model-name", "--port"):
         parser.add_argument(name, required=True)
     parser.add_argument("--profiler-config", default="{}")
+    parser.add_argument("--max-total-tokens", default="16384")
     engine, _ = parser.parse_known_args(sys.argv[2:])
     planned = json.loads((directory / "options.json").read_text())
     own, options = parse(planned[min(len(boots(directory)), len(planned) - 1)])
@@ -91,7 +110,8 @@ def main() -> None:
     if own.silent:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-    lines = LOG.format(model=engine.model, port=engine.port).splitlines()
+    log = SGLANG_LOG if sglang else LOG
+    lines = log.format(model=engine.model, port=engine.port, tokens=engine.max_total_tokens).splitlines()
     if own.print_environment:
         print(dict(os.environ))
     if own.crash:
@@ -104,9 +124,13 @@ def main() -> None:
     if own.squat == "stranger":
         _stranger(boot["port"])
     with contextlib.closing(squatter) if squatter else contextlib.nullcontext():
-        root = "/models/another" if own.another_model else engine.model
+        root = "/models/another" if own.another_model else engine.served_model_name if sglang else engine.model
         served = ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
         traces = json.loads(engine.profiler_config).get("torch_profiler_dir", "")
+        if sglang:
+            traces = os.environ.get("SGLANG_TORCH_PROFILER_DIR", "")
+            # On a real one the warm-up takes longer than the rest of the boot.
+            served += ["--server-info", json.dumps(SGLANG_INFO), "--unhealthy", "0.3"]
         mock_server.main(["--ttft", "0.02", "--gap", "0.005", "--profile-directory", traces, *served, *options])
     del maps  # held until here
 

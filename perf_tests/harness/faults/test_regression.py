@@ -82,7 +82,7 @@ def test_options_of_the_engine_are_compared_too(suite):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--compare-engine-env=sglang=x"], "--compare-engine-env: unknown engine 'sglang'"),
+        (["--compare-engine-env=tgi=x"], "--compare-engine-env: unknown engine 'tgi'"),
         (["--compare-engine-env=vllm=/nowhere"], "--engine-env vllm=/nowhere: no such directory"),
         (["--compare-engine-options=vllm=--x", "--update-baselines"], "leave out --update-baselines"),
     ],

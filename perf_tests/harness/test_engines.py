@@ -1,0 +1,383 @@
+"""Command lines, logs and answers of the engines: what they are started with, and what is read of what they say."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.deployments import cell, deployment
+from fixtures.deployments.cell import Block
+from fixtures.engines import commands
+from fixtures.engines.engine import BootSpec
+from fixtures.engines.pool import spec_of
+from fixtures.engines.registry import ENGINES
+from fixtures.errors import EngineError, UsageError
+from fixtures.gate import engines
+from fixtures.gate.engines import compare
+from fixtures.gate.metric import METRICS
+from fixtures.gate.results import Samples
+from fixtures.hardware.fingerprint import fingerprint
+from fixtures.report.engines import pairs
+from fixtures.store import baseline
+from perf_tests.harness.faults import fake_engine
+from perf_tests.harness.server_process import mock_server
+from perf_tests.harness.synthetic_run import synthetic_run
+
+pytestmark = pytest.mark.cpu
+GIB = 2**30
+SGLANG = ENGINES["sglang"]
+
+
+def spec(**changes):
+    values = {
+        "model_directory": "/models/m", "served_name": "m-1", "random_weights": True, "device": "cuda",
+        "tensor_parallel": 1, "dtype": "bfloat16", "max_model_len": 4096, "kv_cache_bytes": 30 * GIB, "options": (),
+        "kv_cache_tokens": 245760, "layers": 32,
+    }  # fmt: skip
+    return BootSpec(**(values | changes))
+
+
+# -- SGLang's command line -------------------------------------------------------------------------------------------------
+
+
+def test_sglang_is_started_on_the_loopback_interface_with_its_kv_budget_in_tokens():
+    assert SGLANG.command("python", spec(), 8123) == [
+        "python", "-m", "sglang.launch_server", "--model-path", "/models/m", "--served-model-name", "m-1",
+        "--tp-size", "1", "--dtype", "bfloat16", "--context-length", "4096", "--disable-radix-cache",
+        "--load-format", "dummy", "--skip-tokenizer-init", "--max-total-tokens", "245760",
+        "--host", "127.0.0.1", "--port", "8123",
+    ]  # fmt: skip
+
+
+def test_the_radix_cache_is_off_unless_an_option_says_how_it_is_to_evict():
+    on = SGLANG.command("python", spec(options=("--radix-eviction-policy", "lru")), 1)
+    assert "--disable-radix-cache" not in on
+    assert on[on.index("--radix-eviction-policy") + 1] == "lru"
+    assert "--disable-radix-cache" in SGLANG.command("python", spec(options=("--sampling-backend", "pytorch")), 1)
+
+
+def test_a_kv_budget_that_is_unknown_in_tokens_is_refused_with_the_remedy():
+    with pytest.raises(EngineError, match=r"30 GiB hold of /models/m isn't known: set kv_cache_gib to 0 and"):
+        SGLANG.command("python", spec(kv_cache_tokens=0), 1)
+    assert "--max-total-tokens" not in SGLANG.command("python", spec(kv_cache_bytes=0, kv_cache_tokens=0), 1)
+
+
+def test_real_weights_keep_their_tokenizer(tmp_path):
+    command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
+    assert "--skip-tokenizer-init" in command
+    assert "dummy" not in command
+    (tmp_path / "tokenizer.json").touch()
+    command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
+    assert "--skip-tokenizer-init" not in command
+
+
+def test_capture_and_profiler_are_there_only_when_asked_for():
+    assert "--enable-return-routed-experts" in SGLANG.command("python", spec(capture_routing=True), 1)
+    assert "--enable-return-routed-experts" not in SGLANG.command("python", spec(), 1)
+    assert SGLANG.environment(spec(profile_directory="/traces"))["SGLANG_TORCH_PROFILER_DIR"] == "/traces"
+    assert SGLANG.environment(spec(random_weights=False)) == {}
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])
+def test_the_kv_budget_of_both_engines_holds_as_many_tokens_as_was_measured(model):
+    """VLLM's own count on an H200, committed: 30 GiB by 128 KiB a token."""
+    found = spec_of(deployment.load("h200x1", ENGINES), Block("vllm", model, 1))
+    stored = baseline.read(Path("baselines/h200x1/vllm-tp1-random") / f"{model}.json")
+    measured = stored.cells[f"vllm/{model}/tp1/startup"].boots[0].metrics["kv_capacity"]
+    assert found.kv_cache_tokens == measured == 245760
+
+
+# -- what they say ---------------------------------------------------------------------------------------------------------
+
+# Lines in the formats of SGLang 0.5.17's source; two ranks say the same.
+SGLANG_LOG = """\
+[2026-11-24 02:17:00 TP0] Load weight end. elapsed=12.25 s, type=MixtralForCausalLM, avail mem=50.10 GB, mem usage=43.51 GB.
+[2026-11-24 02:17:00 TP1] Load weight end. elapsed=12.75 s, type=MixtralForCausalLM, avail mem=50.10 GB, mem usage=43.50 GB.
+[2026-11-24 02:17:01 TP0] Capture target prefill CUDA graph begin. backend=tc_piecewise, num_tokens=[4, 8, 4096], avail mem=9 GB
+[2026-11-24 02:17:02 TP0] Capture target prefill CUDA graph end. elapsed=6.50 s, mem usage=0.20 GB, avail mem=8.80 GB.
+[2026-11-24 02:17:02 TP0] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, bs=[1, 2, 256], avail
+[2026-11-24 02:17:02 TP1] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, bs=[1, 2, 256], avail
+[2026-11-24 02:17:03 TP0] Using default MoE kernel config. Performance might be sub-optimal! Config file not found at \
+/opt/sglang/srt/layers/moe/moe_runner/triton_utils/configs/triton_3_6_0/E=8,N=7168,device_name=NVIDIA_H200.json, you can
+[2026-11-24 02:17:04 TP0] Capture target decode CUDA graph end. elapsed=3.25 s, mem usage=0.20 GB, avail mem=8.80 GB.
+[2026-11-24 02:17:04 TP1] Capture target decode CUDA graph end. elapsed=3.50 s, mem usage=0.20 GB, avail mem=8.80 GB.
+[2026-11-24 02:17:05 TP0] max_total_num_tokens=245760, chunked_prefill_size=8192, max_prefill_tokens=16384
+"""
+STATE = {
+    "attention_backend": "fa3",
+    "moe_runner_backend": "auto",
+    "disable_radix_cache": False,
+    "chunked_prefill_size": 8192,
+}
+
+
+def test_sglangs_report_comes_from_its_log_and_its_endpoint():
+    info = {"version": "0.5.17", "attention_backend": None, "internal_states": [STATE]}
+    with mock_server("--server-info", json.dumps(info)) as url:
+        report = SGLANG.report(SGLANG_LOG, url)
+    assert report.version == "0.5.17"
+    assert report.weight_bytes == 43.51 * GIB
+    assert report.kv_tokens == 245760
+    assert (report.load_seconds, report.capture_seconds) == (12.75, 10.0)
+    assert report.execution == {
+        "attention": "fa3",
+        "MoE kernel": "auto",
+        "MoE tables": "default, none is there: triton_3_6_0/E=8,N=7168,device_name=NVIDIA_H200.json",
+        "CUDA graphs": "prefill tc_piecewise, 3 sizes up to 4096; decode full, 3 sizes up to 256",
+        "prefix cache": "radix",
+        "prefill chunk": "8192 tokens",
+    }
+
+
+@pytest.mark.parametrize("info", ["", "[]", '{"internal_states": 7}', '{"internal_states": [null]}', "{"])
+def test_without_the_endpoint_the_log_is_worth_having(info):
+    with mock_server("--server-info", info) as url:
+        report = SGLANG.report(SGLANG_LOG, url)
+    assert (report.version, report.kv_tokens) == (None, 245760)
+    assert "attention" not in report.execution
+    assert "E=8,N=7168" in report.execution["MoE tables"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Using MoE kernel config from /a/configs/triton_3_5_1/E=8,N=1.json.", "tuned: triton_3_5_1/E=8,N=1.json"),
+        (
+            "Config file not found at /a/configs/triton_3_6_0/E=8,N=1.json. Fallback to triton version 3.5.1 and use MoE "
+            "kernel config from /a/configs/triton_3_5_1/E=8,N=1.json. Performance might be sub-optimal!",
+            "of another Triton: triton_3_5_1/E=8,N=1.json",
+        ),
+    ],
+)
+def test_sglangs_tables(line, expected):
+    assert SGLANG.report(line, "http://127.0.0.1:9").execution["MoE tables"] == expected
+
+
+def test_the_phases_of_sglangs_boot_are_told_in_order():
+    log = fake_engine.SGLANG_LOG.format(model="m", tokens=1, port=1).splitlines()
+    phases = [phase for phase in map(SGLANG.phase, [*log, "The server is fired up and ready to roll!"]) if phase]
+    assert phases == [
+        "importing", "starting workers", "loading weights", "weights loaded", "KV cache allocated",
+        "capturing CUDA graphs", "starting HTTP server", "warming up", "warm",
+    ]  # fmt: skip
+
+
+def test_what_vllm_says_of_its_execution():
+    """Lines in the formats of vLLM 0.26.0's source."""
+    log = """\
+INFO [core.py:93] Initializing a V1 LLM engine (v0.26.0) with config: enforce_eager=False, enable_prefix_caching=True,
+INFO [scheduler.py:253] Chunked prefill is enabled with max_num_batched_tokens=8192.
+INFO [cuda.py:483] Using FLASH_ATTN attention backend out of potential backends: ['FLASH_ATTN', 'TRITON_ATTN'].
+INFO [flash_attn.py:777] Using FlashAttention version 3
+INFO [unquantized.py:270] Using TRITON Unquantized MoE backend out of potential backends: ['TRITON'].
+INFO [fused_moe.py:1095] Using configuration from /a/fused_moe/configs/E=8,N=14336,device_name=NVIDIA_H200.json for MoE layer.
+\rCapturing CUDA graphs (mixed prefill-decode, PIECEWISE):  98%|██| 50/51\r\
+Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████████| 51/51 [00:03<00:00, 15.1it/s]
+\rCapturing CUDA graphs (decode, FULL): 100%|██████████| 35/35 [00:02<00:00, 14.9it/s]
+"""
+    assert ENGINES["vllm"].report(log, "http://127.0.0.1:9").execution == {
+        "attention": "FLASH_ATTN",
+        "attention version": "3",
+        "MoE kernel": "TRITON",
+        "MoE tables": "tuned: E=8,N=14336,device_name=NVIDIA_H200.json",
+        "CUDA graphs": "mixed prefill-decode, PIECEWISE, 51 sizes; decode, FULL, 35 sizes",
+        "prefix cache": "on",
+        "prefill chunk": "8192 tokens",
+    }
+    eager = (
+        "config: enforce_eager=True, enable_prefix_caching=False, "
+        "Using default MoE config. Performance might be sub-optimal! Config file not found at /a/configs/E=8,N=1.json"
+    )
+    found = ENGINES["vllm"].report(eager, "http://127.0.0.1:9").execution
+    assert (found["CUDA graphs"], found["prefix cache"]) == ("none", "off")
+    assert found["MoE tables"] == "default, none is there: E=8,N=1.json"
+
+
+def test_routed_experts_get_their_shape_back():
+    with mock_server("--ttft", "0", "--gap", "0", "--routed", "8") as url:
+        found = SGLANG.routed(spec(layers=4), url, [5] * 6, 3)
+        assert found.shape == (6 + 3 - 1, 4, 2)
+        assert np.array_equal(found.ravel(), np.arange(64))
+        with pytest.raises(EngineError, match="64 experts captured, which 8 tokens in 5 layers cannot share"):
+            SGLANG.routed(spec(layers=5), url, [5] * 6, 3)
+    with mock_server("--ttft", "0", "--gap", "0") as url:
+        with pytest.raises(EngineError, match="returned no routed_experts"):
+            SGLANG.routed(spec(layers=4), url, [5] * 6, 3)
+
+
+def test_sglangs_profiler_answers_in_plain_text(tmp_path):
+    with mock_server("--profile-directory", str(tmp_path), "--profile-says", "Start profiling.\n") as url:
+        SGLANG.start_profile(url)
+        SGLANG.stop_profile(url)
+    assert (tmp_path / "trace.json").exists()
+
+
+# -- several nodes ---------------------------------------------------------------------------------------------------------
+
+SPREAD = """
+description = "two nodes of eight"
+hardware = "H200"
+devices = 8
+nodes = 2
+head_address = "10.0.0.1:6379"
+engines = ["vllm", "sglang"]
+tensor_parallel = [8]
+pipeline_parallel = 2
+kv_cache_gib = 30
+
+[[models]]
+name = "mixtral-8x7b"
+
+[[workloads]]
+name = "batch-1"
+kind = "batch"
+batch_size = 1
+input_len = 4
+output_len = 4
+"""
+
+
+def spread(tmp_path, text=SPREAD):
+    path = tmp_path / "spread.toml"
+    path.write_text(text)
+    return deployment.load(str(path), ENGINES)
+
+
+def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_path):
+    lines = dict(commands.commands(spread(tmp_path), {}))
+    assert list(lines) == [
+        "vllm/mixtral-8x7b/tp8pp2, node 0", "sglang/mixtral-8x7b/tp8pp2, node 0", "sglang/mixtral-8x7b/tp8pp2, node 1",
+    ]  # fmt: skip
+    vllm, first, second = lines.values()
+    assert "RAY_ADDRESS=10.0.0.1:6379 " in vllm
+    assert "--tensor-parallel-size 8 " in vllm
+    assert "--pipeline-parallel-size 2 --distributed-executor-backend ray " in vllm
+    for rank, line in enumerate((first, second)):
+        assert f"--tp-size 8 --dtype bfloat16 --context-length 4096 --pp-size 2 --nnodes 2 --node-rank {rank} " in line
+        assert "--dist-init-addr 10.0.0.1:6379 " in line
+        # 8 KV heads over 8 cards and 32 layers over 2 stages: 1 x 128 x 2 x 2 bytes x 16 layers of 30 GiB.
+        assert f"--max-total-tokens {30 * GIB // 8192}" in line
+    assert "--host 127.0.0.1 --port" in first
+    assert "--port" not in second
+    assert second.startswith("while sleep 1; do ")
+
+
+def test_stages_are_part_of_what_is_compared(tmp_path):
+    found = spread(tmp_path)
+    (block, _) = dict.fromkeys(one.block for one in cell.cells(found))
+    told = fingerprint(found, block, found.configuration("mixtral-8x7b"), [])
+    assert (told["nodes"], told["pipeline_parallel"]) == (2, 2)
+    assert baseline.path_of(tmp_path, told, "mixtral-8x7b").parent.name == "vllm-tp8pp2-random"
+    alone = deployment.load("h200x1", ENGINES)
+    block = cell.cells(alone)[0].block
+    assert not {"nodes", "pipeline_parallel"} & set(fingerprint(alone, block, alone.configuration(block.model), []))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('head_address = "10.0.0.1:6379"', "", "head_address: expected HOST:PORT, where 2 nodes meet, found ''"),
+        ("10.0.0.1:6379", "10.0.0.1", "head_address: expected HOST:PORT"),
+        ("pipeline_parallel = 2", "pipeline_parallel = 3", "pipeline_parallel: 3 x 8 is more than 16 devices"),
+        ("pipeline_parallel = 2", "pipeline_parallel = 0", "pipeline_parallel: expected a positive number"),
+        ("tensor_parallel = [8]", "tensor_parallel = [32]", "tensor_parallel: 32 is not within 1..16 devices"),
+    ],
+)
+def test_what_cannot_be_spread_is_named(tmp_path, old, new, message):
+    with pytest.raises(UsageError, match=message):
+        spread(tmp_path, SPREAD.replace(old, new, 1))
+
+
+# -- side by side ----------------------------------------------------------------------------------------------------------
+
+
+def boots(values, hosts=None):
+    return Samples(list(values), hosts or [""] * len(values))
+
+
+def arm(values, cells=1, metric="latency", hosts=None):
+    return {f"m/tp1/batch-{i}": {metric: boots(values, hosts)} for i in range(cells)}
+
+
+def test_the_better_one_is_told_by_the_metrics_direction():
+    slow, fast = [1.0, 1.01, 0.99], [0.9, 0.91, 0.89]
+    for metric, better in (("latency", 1), ("output_throughput", -1)):
+        (found,) = compare(arm(slow, metric=metric), arm(fast, metric=metric))
+        assert found.change == pytest.approx(-0.1)
+        assert found.low < -0.1 < found.high < 0
+        assert found.better == better
+    (same,) = compare(arm(slow), arm(slow))
+    assert (same.change, same.better) == (0, 0)
+    assert compare(arm(slow), {"m/tp1/other": {"latency": boots(fast)}}) == []
+    assert compare(arm([float("nan")]), arm(fast)) == []
+
+
+@given(
+    st.lists(st.floats(0.5, 2), min_size=2, max_size=5), st.lists(st.floats(0.5, 2), min_size=2, max_size=5),
+    st.floats(1e-3, 1e3),
+)  # fmt: skip
+def test_units_do_not_matter_and_the_interval_holds_the_change(first, second, unit):
+    (found,) = compare(arm(first), arm(second))
+    (scaled,) = compare(arm([unit * v for v in first]), arm([unit * v for v in second]))
+    assert found.low <= found.change <= found.high
+    for key in ("change", "low", "high"):
+        assert getattr(scaled, key) == pytest.approx(getattr(found, key), abs=1e-9)
+
+
+@pytest.mark.parametrize("machines", [False, True])
+def test_intervals_hold_the_true_change_about_19_times_out_of_20(machines):
+    """Simulated: boots differ by 1%, machines by 5%, where every machine measures both engines."""
+    rng = random.Random(7)
+    inside = total = 0
+    for _ in range(60):
+        hosts = ["a", "b", "c"] if machines else ["a"] * 3
+        drift = {host: rng.gauss(1, 0.05) for host in hosts}
+
+        def measured(level, hosts=hosts, drift=drift):
+            cells = {}
+            for i in range(14):
+                cells[f"m/tp1/batch-{i}"] = {
+                    "latency": boots([level * drift[h] * rng.gauss(1, 0.01) for h in hosts], hosts)
+                }
+            return cells
+
+        for one in compare(measured(1.0), measured(0.95)):
+            inside += one.low <= -0.05 <= one.high
+            total += 1
+            assert one.machines == (3 if machines else 0)
+            assert one.high - one.low < 0.08, "what machines differ by drops out"
+    assert 0.92 < inside / total < 0.975
+
+
+def test_one_boot_each_is_judged_by_known_noise_or_the_tolerance():
+    one, other = arm([1.0]), arm([0.95])
+    (assumed,) = compare(one, other)
+    assert assumed.better == 0, "5% of tolerance assumes 2% of noise"
+    (known,) = compare(one, other, {"latency": [[1.0, 1.002, 0.998, 1.001]] * 3})
+    assert known.better == 1
+
+
+def test_students_quantiles():
+    """Tables: 4.303, 2.571, 2.228, 2.042."""
+    for degrees, expected, error in ((2, 4.303, 0.04), (5, 2.571, 0.001), (10, 2.228, 0.001), (30, 2.042, 0.001)):
+        assert engines._student(degrees) == pytest.approx(expected, rel=error)
+    assert engines._student(0) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_a_run_of_two_engines_is_set_side_by_side():
+    run = synthetic_run(cells=8, models=("llama-3.1-8b-twin",))
+    (pair,) = pairs(run)
+    assert (pair.first, pair.second) == ("vllm", "sglang")
+    assert {one.cell for one in pair.differences} == {f"llama-3.1-8b-twin/tp1/batch-{2**i}" for i in range(4)}
+    for one in pair.differences:
+        assert METRICS[one.metric]
+        assert abs(one.change) < 0.1
+    assert [(one.what, one.first, one.second) for one in pair.executions] == [("version", "0.26.0", "0.26.0")]
+    alone = tuple(block for block in run.blocks if block.engine == "vllm")
+    cells = tuple(cell for cell in run.cells if cell.block == alone[0].id)
+    assert pairs(dataclasses.replace(run, blocks=alone, cells=cells)) == []
