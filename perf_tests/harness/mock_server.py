@@ -9,6 +9,7 @@ it misbehave in one of the ways that FAULTS lists, from the first request on or 
 """
 
 import argparse
+import array
 import asyncio
 import base64
 import collections

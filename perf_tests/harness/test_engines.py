@@ -378,6 +378,12 @@ def test_a_run_of_two_engines_is_set_side_by_side():
         assert METRICS[one.metric]
         assert abs(one.change) < 0.1
     assert [(one.what, one.first, one.second) for one in pair.executions] == [("version", "0.26.0", "0.26.0")]
+    new = dataclasses.replace(run, cells=tuple(dataclasses.replace(cell, judged=()) for cell in run.cells))
+    assert len(pairs(new)[0].differences) == len(pair.differences), "without a baseline"
+    unknown = [dataclasses.replace(one, known=()) for cell in run.cells for one in cell.judged]
+    assert pairs(
+        dataclasses.replace(run, cells=tuple(dataclasses.replace(c, judged=tuple(unknown)) for c in run.cells))
+    )
     alone = tuple(block for block in run.blocks if block.engine == "vllm")
     cells = tuple(cell for cell in run.cells if cell.block == alone[0].id)
     assert pairs(dataclasses.replace(run, blocks=alone, cells=cells)) == []
