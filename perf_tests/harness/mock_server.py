@@ -75,6 +75,11 @@ class MockServer:
         self.requests = self.profiled_from = 0
         self.leaked: list[bytes] = []
         self.healthy_from = time.monotonic() + args.unhealthy
+        self.replayed: tuple[tuple[tuple[float, bytes], ...], ...] = ()
+        if args.replay:
+            from perf_tests.harness import record_stream  # brings the client with it, which takes as long as the rest
+
+            self.replayed = record_stream.load(args.replay).responses
 
     def handle(self, transport: Any, path: str, body: bytes, received: float) -> None:
         if path == "/log":
@@ -85,6 +90,9 @@ class MockServer:
         elif path == "/v1/models":
             root = {"root": self.args.root} if self.args.root else {}
             self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model} | root]}).encode())
+        elif path in ("/v1/completions", "/generate") and self.replayed:
+            Replay(self, transport, self.replayed[self.requests % len(self.replayed)], received)
+            self.requests += 1
         elif path in ("/v1/completions", "/generate"):
             self.requests += 1
             fault = self.args.fault if self.requests > self.args.after else "none"
@@ -209,7 +217,7 @@ class Stream:
         self.loop.call_at(self.received + after + self.timer_offset, self.step)
 
     def step(self) -> None:
-        i = len(self.written)
+        i, now = len(self.written), time.monotonic()  # the client may have it before a write returns
         fault = self.fault if i == min(2, self.chunks - 1) else ""
         if fault == "cut":
             self.transport.abort()
@@ -227,7 +235,7 @@ class Stream:
             self.write(b"<html>proxy error</html>\n\n")
         else:
             self.write(self.event("→é" if self.fault == "split-characters" else "x"))
-        self.written.append(time.monotonic())
+        self.written.append(now)
         if len(self.written) < self.chunks:
             self.later(self.ttft + len(self.written) * self.gap)
         else:
@@ -323,6 +331,24 @@ class NativeStream(Stream):
         self.end()
 
 
+class Replay:
+    """Writes the bytes of a recorded response, each read when it arrived then."""
+
+    def __init__(
+        self, server: MockServer, transport: Any, reads: tuple[tuple[float, bytes], ...], received: float
+    ) -> None:
+        self.transport = transport
+        self.written: list[float] = []
+        server.log.append({"received": received, "written": self.written})
+        loop = asyncio.get_running_loop()
+        for when, data in reads:
+            loop.call_at(received + when + loop.time() - time.monotonic(), self.write, data)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(time.monotonic())
+        self.transport.write(data)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
@@ -334,6 +360,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--incremental", action="store_true", help="/generate: the new tokens in each event, not all of them"
     )
     parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
+    parser.add_argument("--replay", type=Path, help="answer with the responses of this recording, one after the other")
     parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--fault", choices=FAULTS, default="none")

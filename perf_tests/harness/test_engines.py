@@ -1,5 +1,6 @@
 """Command lines, logs and answers of the engines: what they are started with, and what is read of what they say."""
 
+import ast
 import dataclasses
 import json
 import random
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fixtures
 from fixtures.deployments import cell, deployment
 from fixtures.deployments.cell import Block
 from fixtures.engines import commands
@@ -18,6 +20,7 @@ from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
 from fixtures.gate import engines
+from fixtures.gate.__main__ import main as gate
 from fixtures.gate.engines import compare
 from fixtures.gate.metric import METRICS
 from fixtures.gate.results import Samples
@@ -217,6 +220,27 @@ def test_sglangs_profiler_answers_in_plain_text(tmp_path):
     assert (tmp_path / "trace.json").exists()
 
 
+def test_no_code_outside_the_engines_own_room_asks_which_engine_it_is():
+    root = Path(fixtures.__file__).parent
+    asked = []
+    for path in sorted(root.rglob("*.py")):
+        if root / "engines" not in path.parents:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Compare | ast.Match):
+                    names = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+                    asked += [f"{path.relative_to(root)}:{node.lineno}" for name in names if name in ENGINES]
+    assert not asked
+    node = ast.parse("if block.engine == 'vllm': pass").body[0].test
+    assert {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} & set(ENGINES), "it would be found"
+
+
+def test_two_engines_take_turns_model_by_model(tmp_path):
+    found = spread(tmp_path, SPREAD.replace("[[models]]", "[[models]]\nname = 'llama-3.1-8b'\n[[models]]", 1))
+    assert [one.block.id for one in cell.cells(found)] == [
+        "vllm/llama-3.1-8b/tp8pp2", "sglang/llama-3.1-8b/tp8pp2", "vllm/mixtral-8x7b/tp8pp2", "sglang/mixtral-8x7b/tp8pp2",
+    ]  # fmt: skip
+
+
 # -- several nodes ---------------------------------------------------------------------------------------------------------
 
 SPREAD = """
@@ -360,6 +384,27 @@ def test_one_boot_each_is_judged_by_known_noise_or_the_tolerance():
     assert assumed.better == 0, "5% of tolerance assumes 2% of noise"
     (known,) = compare(one, other, {"latency": [[1.0, 1.002, 0.998, 1.001]] * 3})
     assert known.better == 1
+
+
+def test_committed_baselines_are_set_side_by_side_offline(tmp_path, capsys):
+    for engine, factor in (("vllm", 1.0), ("sglang", 0.9)):
+        data = json.loads(Path("baselines/h200x1/vllm-tp1-random/llama-3.1-8b.json").read_text())
+        for benchmark in data["benchmarks"]:
+            benchmark["fullname"] = engine + benchmark["fullname"].removeprefix("vllm")
+            for boot in benchmark["extra_info"]["boots"]:
+                if "latency" in boot["metrics"]:
+                    boot["metrics"]["latency"] *= factor
+        (tmp_path / engine).mkdir()
+        (tmp_path / engine / "llama-3.1-8b.json").write_text(json.dumps(data))
+    assert gate(["engines", str(tmp_path / "vllm"), str(tmp_path / "sglang" / "llama-3.1-8b.json")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    changed = [line for line in lines if line[1] == "latency"]
+    assert changed
+    assert all(line[-1] == "second" and "-10.0%" in line for line in changed)
+    assert all(line[-1] not in ("first", "second") for line in lines[2:] if line[1] != "latency")
+    (tmp_path / "empty").mkdir()
+    assert gate(["engines", str(tmp_path / "vllm"), str(tmp_path / "empty")]) == 2
+    assert "have no cell in common" in capsys.readouterr().err
 
 
 def test_students_quantiles():

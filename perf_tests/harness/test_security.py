@@ -86,6 +86,7 @@ def commands(*options: str) -> Iterator[tuple[str, list[str]]]:
                     spec = BootSpec(
                         "/models/m", "m", random, "cuda" if deployment.needs_gpu else "cpu", 1, deployment.dtype,
                         deployment.max_model_len, 2**30, deployment.options(engine, entry.name) + options, profile, routing,
+                        kv_cache_tokens=2**13,
                     )  # fmt: skip
                     yield f"{name}: {engine}: {entry.name}", ENGINES[engine].command("python", spec, 8123)
 
