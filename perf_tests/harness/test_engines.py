@@ -192,6 +192,8 @@ Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████
         "prefix cache": "on",
         "prefill chunk": "8192 tokens",
     }
+    plain = ENGINES["vllm"].report("Capturing CUDA graphs: 100%|████| 51/51 [00:03]", "http://127.0.0.1:9").execution
+    assert plain == {"CUDA graphs": "51 sizes"}
     eager = (
         "config: enforce_eager=True, enable_prefix_caching=False, "
         "Using default MoE config. Performance might be sub-optimal! Config file not found at /a/configs/E=8,N=1.json"
