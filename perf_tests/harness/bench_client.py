@@ -1,6 +1,6 @@
 """How far the load client can be trusted: its figures beside what a server of known timing logged.
 
-    python -m perf_tests.harness.bench_client [--tokens-per-second 36000]
+    python -m perf_tests.harness.bench_client [--tokens-per-second 36000] [--protocol sglang]
 
 Prints, for each request rate, client minus server for TTFT and the chunk gap, the realised rate and the send lag; then
 the same at a token rate that fills a core. Goals and figures are in docs/client.md.
@@ -14,6 +14,7 @@ import time
 
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import percentile, summarize
+from fixtures.client.protocol import PROTOCOLS, Protocol
 from fixtures.client.request import Request
 from fixtures.workloads.arrivals import poisson
 from perf_tests.harness.server_process import mock_server, server_log
@@ -21,12 +22,12 @@ from perf_tests.harness.server_process import mock_server, server_log
 TOKENS, GAP = 64, 0.01
 
 
-def measure(url: str, rate: float, count: int, tokens: int) -> str:
+def measure(url: str, rate: float, count: int, tokens: int, protocol: Protocol) -> str:
     rng = random.Random(1)
     requests = [Request([1] * 32, tokens, at) for at in poisson(rate, count, rng)]
     server_log(url)
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    records = run(Target(url, "mock"), requests)
+    records = run(Target(url, "mock", protocol=protocol), requests)
     after, ended = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     core = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (ended - began)
     summary, log = summarize(records), server_log(url)
@@ -51,18 +52,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens-per-second", type=float, default=36_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="openai")
     args = parser.parse_args()
+    protocol = PROTOCOLS[args.protocol]
     print("client minus server in ms, median of chunks; rate and gap in per cent of the truth")
     print("  req/s  tokens/s TTFT p50 TTFT p99 server p50/p99   gap %  rate % lag p99 core %")
     with mock_server("--gap", str(GAP)) as url:
         for rate, count in ((4, 60), (50, 500), (300, 3000)):
             for _ in range(args.runs):
-                print(measure(url, rate, count, TOKENS), flush=True)
+                print(measure(url, rate, count, TOKENS, protocol), flush=True)
     tokens = 256
     with mock_server("--gap", str(GAP)) as url:
         rate = args.tokens_per_second / tokens
         for _ in range(args.runs):
-            print(measure(url, rate, int(rate * 20), tokens), flush=True)
+            print(measure(url, rate, int(rate * 20), tokens, protocol), flush=True)
 
 
 if __name__ == "__main__":
