@@ -37,6 +37,7 @@ MODELS = (
     (f"{MOE}-fp8", MOE, "fp8"),
     (f"{MOE}-awq", MOE, "awq"),
 )
+MAX_MODEL_LEN = 4096  # of the deployments on cards
 UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 
@@ -143,7 +144,7 @@ def fit_unpacking(points: list[Point]) -> tuple[float, float]:
 
 def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
     """The metric that a point is compared by and the model's relative error; None without an expectation."""
-    expectation = expect(point.setup, host, point.workload, point.kv_tokens)
+    expectation = expect(point.setup, host, point.workload, point.kv_tokens, MAX_MODEL_LEN)
     if expectation is None:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
