@@ -63,6 +63,22 @@ def test_the_widest_that_there_is_fits_the_terminal():
     assert max(len(line) for line, _ in table.terminal(widest)) <= table.WIDTH
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0%"),
+        (-1e-6, "0%"),
+        (-3.4e-5, "-0.003%"),
+        (4e-4, "+0.04%"),
+        (6e-4, "+0.1%"),
+        (-0.125, "-12.5%"),
+        (3.2, "+320.0%"),
+    ],
+)
+def test_a_change_is_never_shown_as_a_signed_zero(value, text):
+    assert table.percent(value) == text
+
+
 def test_the_tally(rows):
     assert table.tally(row.verdict for row in rows if row.verdict) == "2 pass, 1 regression"
     assert table.tally([]) == "nothing judged"
