@@ -39,7 +39,7 @@ def complaints(page: Path) -> list[str]:
     found = []
     for number, line, fenced in _lines(page):
         targets = [] if fenced else _LINK.findall(re.sub(r"`[^`]*`", "", line))
-        commands = [line.partition("$ ")[2]] if fenced and line.lstrip().startswith("$ ") else []
+        commands = line.partition("$ ")[2].split(" && ") if fenced and line.lstrip().startswith("$ ") else []
         if not fenced:
             commands = [code for code in re.findall(r"`([^`]+)`", line) if _COMMAND.match(code)]
         wrong = [_link(page, target) for target in targets]

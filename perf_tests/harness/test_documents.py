@@ -58,6 +58,7 @@ def test_what_leads_somewhere_is_let_pass(page):
         ("`python -m fixtures.client --ratee 4`", "no such option of fixtures.client: --ratee"),
         ("```console\n$ pip install -r requirements.txt\n```", "no such requirements: requirements.txt"),
         ("~~~\n$ pytest -m gpus\n~~~", "no such marker: gpus"),
+        ("~~~\n$ cd x && pytest -m gpus\n~~~", "no such marker: gpus"),
         ("`pytest -m 'gpu`", "not a command: pytest -m 'gpu: No closing quotation"),
     ],
 )

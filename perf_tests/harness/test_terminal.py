@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -92,6 +93,19 @@ def summary(text):
     begin = next(i for i, line in enumerate(lines) if re.fullmatch(r"=+ moegauge: h200x1 =+", line))
     end = next(i for i, line in enumerate(lines) if line.startswith("verdicts: "))
     return lines[begin + 1 : end]
+
+
+@pytest.mark.faults
+def test_the_start_page_shows_what_its_command_prints(tmp_path):
+    page = ROOT / "docs" / "start.md"
+    (command,) = re.findall(r"^\$ pytest (-m serving --deployment=h200x1 --replay.*)$", page.read_text(), re.MULTILINE)
+    status, text = piped([sys.executable, "-m", "pytest", *shlex.split(command), f"--artifacts={tmp_path}"], {})
+    assert status == 0
+    shown = re.search(r"^=+ moegauge: h200x1 =+\n\n(.*?^verdicts: .*?)$", text, re.MULTILINE | re.DOTALL)[1]
+    before = re.search(r"```text\n(  metric .*?)\n```", page.read_text(), re.DOTALL)[1]
+    if os.environ.get("UPDATE_GOLDEN"):
+        page.write_text(page.read_text().replace(before, shown))
+    assert shown == before, "look at the difference; UPDATE_GOLDEN=1 writes it anew"
 
 
 @pytest.mark.faults
