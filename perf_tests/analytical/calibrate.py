@@ -4,10 +4,12 @@
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26``: five constants on
 Llama-3.1-8B's batches up to 128 in the committed baselines of both cards; everything else in them is held back, among it
-every cell of Mixtral-8x7B.
+every cell of Mixtral-8x7B. ``weight_only``: two constants on the batches of its AWQ checkpoint, found on a grid.
 """
 
 import dataclasses
+import itertools
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -17,7 +19,7 @@ from tabulate import tabulate
 from fixtures.analytical import calibration, serving, step
 from fixtures.analytical.calibration import Measured
 from fixtures.analytical.expectation import expect
-from fixtures.analytical.hardware import Figure, HostTerm, gpu
+from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
@@ -28,6 +30,15 @@ from perf_tests.harness.server_process import ROOT
 
 CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
+# The models in the baselines: name of the file, configuration, format of the weights.
+MODELS = (
+    (DENSE, DENSE, "bf16"),
+    (MOE, MOE, "bf16"),
+    (f"{MOE}-fp8", MOE, "fp8"),
+    (f"{MOE}-awq", MOE, "awq"),
+)
+MAX_MODEL_LEN = 4096  # of the deployments on cards
+UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 
 
@@ -37,30 +48,37 @@ class Point:
 
     card: str
     model: str
+    format: str
     workload: Workload
     metrics: dict[str, float]
     kv_tokens: int
 
     @property
     def setup(self) -> Setup:
-        return Setup(architecture(self.model), gpu(self.card), Parallel(), precision("bf16"))
+        return Setup(architecture(self.model), gpu(self.card), Parallel(), precision(self.format))
 
     @property
     def fitted(self) -> bool:
+        """Whether the host terms were fitted to it."""
         return self.model == DENSE and self.workload.name in FITTED
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether the terms of weight-only formats were fitted to it."""
+        return self.format == "awq" and self.workload.kind == "batch"
 
 
 def recorded() -> Iterator[Point]:
     """Everything in the committed baselines that the model has an expectation for."""
     for directory, card in CARDS.items():
-        for model in (DENSE, MOE):
-            found = baseline.read(ROOT / "baselines" / directory / "vllm-tp1-random" / f"{model}.json")
+        for name, model, form in MODELS:
+            found = baseline.read(ROOT / "baselines" / directory / "vllm-tp1-random" / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
-                if cell.workload["kind"] != "startup":
+                if cell.workload["kind"] not in ("startup", "routing"):
                     workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
-                    tokens = found.cells[f"vllm/{model}/tp1/startup"].boots[0].metrics["kv_capacity"]
+                    tokens = found.cells[f"vllm/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
                     for boot in cell.boots:
-                        yield Point(card, model, workload, boot.metrics, int(tokens))
+                        yield Point(card, model, form, workload, boot.metrics, int(tokens))
 
 
 def document_points() -> list[Measured]:
@@ -105,20 +123,40 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
     return {card: term(card, prefill, request) for card in cards}
 
 
+def fit_unpacking(points: list[Point]) -> tuple[float, float]:
+    """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and one percent of the peak."""
+    wanted = [p for p in points if p.unpacked]
+
+    def loss(candidate: tuple[float, float]) -> float:
+        figures = dict(zip(UNPACKING, (Figure(value, "calibrated", "") for value in candidate), strict=True))
+        found = []
+        for p in wanted:
+            setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
+            term = hardware().host_term("vllm-0.26", p.card)
+            expected = serving.latency_seconds(
+                setup, term, p.workload.batch_size, p.workload.input_len, p.workload.output_len
+            )
+            found.append(math.log(expected / p.metrics["latency"]))
+        return sum(by * by for by in found)
+
+    return min(itertools.product((n * 5e-6 for n in range(12)), (n / 100 for n in range(10, 58))), key=loss)
+
+
 def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
     """The metric that a point is compared by and the model's relative error; None without an expectation."""
-    expectation = expect(point.setup, host, point.workload, point.kv_tokens)
+    expectation = expect(point.setup, host, point.workload, point.kv_tokens, MAX_MODEL_LEN)
     if expectation is None:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
 
 
 def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
-    """Errors of the points that nothing was fitted to, by kind of workload."""
+    """Errors of the points that nothing was fitted to, by kind of workload, quantised models apart."""
     found: dict[str, list[float]] = {}
     for point in points:
-        if not point.fitted and (result := error(point, hosts[point.card])):
-            found.setdefault(point.workload.kind, []).append(result[1])
+        if not point.fitted and not point.unpacked and (result := error(point, hosts[point.card])):
+            kind = point.workload.kind if point.format == "bf16" else f"quantised {point.workload.kind}"
+            found.setdefault(kind, []).append(result[1])
     return found
 
 
@@ -136,11 +174,12 @@ def main() -> None:
     hosts = fit_cards(points)
     for card, host in hosts.items():
         print(f"vllm-0.26 {card}:", {f.name: f"{getattr(host, f.name).value:.4g}" for f in dataclasses.fields(host)})
+    print("unpacking of weight-only formats:", dict(zip(UNPACKING, fit_unpacking(points), strict=True)))
     rows = []
     for point in points:
         if result := error(point, hosts[point.card]):
-            rows.append((point.card, point.model, point.workload.name, result[0], f"{result[1]:+.1%}",
-                         "fitted" if point.fitted else "held back"))  # fmt: skip
+            rows.append((point.card, f"{point.model} {point.format}", point.workload.name, result[0],
+                         f"{result[1]:+.1%}", "fitted" if point.fitted or point.unpacked else "held back"))  # fmt: skip
     print(tabulate(rows, ("card", "model", "workload", "metric", "error", "")))
     for kind, errors in held_back(points, hosts).items():
         print(f"held back, {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "

@@ -12,12 +12,12 @@ from perf_tests.analytical.strategies import GPUS, host
 pytestmark = pytest.mark.cpu
 
 EFFICIENCIES = (
-    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "attention_bandwidth", "attention_compute",
-    "all_reduce_bandwidth",
+    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "moe_unpack_compute",
+    "attention_bandwidth", "attention_compute", "all_reduce_bandwidth",
 )  # fmt: skip
 # What follows from the generation of a card rather than from its memory or its link.
 BY_GENERATION = (
-    *EFFICIENCIES, "kernel_seconds", "moe_seconds", "attention_seconds", "attention_sequence_seconds",
+    *EFFICIENCIES, "kernel_seconds", "moe_seconds", "moe_unpack_seconds", "attention_seconds", "attention_sequence_seconds",
     "all_reduce_seconds",
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def figures(record, path=""):
 
 def test_every_figure_names_a_source_that_there_is():
     found = list(figures(hardware()))
-    assert len(found) == 1 + 18 * len(GPUS) + 4 * sum(
+    assert len(found) == 1 + 20 * len(GPUS) + 4 * sum(
         len(platform.gpu) + (platform.every is not None) for platform in hardware().platform.values()
     )
     assert {path: f.source for path, f in found if f.source not in hardware().sources} == {}

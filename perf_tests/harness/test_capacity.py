@@ -44,7 +44,7 @@ def expectation(kv_tokens=100_000, **traffic):
     model = Model.load("llama-3.1-8b", "test")
     setup = Setup(from_config(model.config, "test"), gpu("h100"), Parallel(), precision("bf16"))
     workload = Workload("w", input_len=32, output_len=64, **traffic)
-    return expect(setup, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens)
+    return expect(setup, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens, 4096)
 
 
 def test_each_kind_is_compared_by_what_it_is_about():
@@ -61,7 +61,7 @@ def test_a_small_kv_cache_lowers_the_expected_throughput():
 def test_nothing_is_expected_where_the_model_has_nothing_to_say():
     assert expectation(kind="startup") is None
     assert expectation(kind="batch", batch_size=8, prefix_len=16) is None
-    assert expectation(kind="online", rate=10_000, num_prompts=9) is None
+    assert expectation(kind="online", rate=2, num_prompts=9, lengths="sharegpt", dataset="1f2e") is None
 
 
 def test_the_floor_is_below_the_expectation():

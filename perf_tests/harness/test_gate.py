@@ -312,6 +312,20 @@ def test_operating_characteristics_are_printed(capsys, arguments, lines):
         assert line in printed
 
 
+def test_cells_with_few_boots_are_listed(capsys, tmp_path):
+    data = json.loads((ROOT / "baselines" / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json").read_text())
+    for count, record in zip((1, 2, 3), data["benchmarks"][:3], strict=True):
+        record["extra_info"]["boots"] = record["extra_info"]["boots"][:1] * count
+    data["benchmarks"] = data["benchmarks"][:3]
+    (tmp_path / "b.json").write_text(json.dumps(data))
+    assert main(["power", "--baselines", str(tmp_path), "--nights", "2"]) == 0
+    one, two, three = (record["fullname"] for record in data["benchmarks"])
+    printed = capsys.readouterr().out
+    assert f"1 of the 3 boots that make a beginning, 1 cells: {one}\n" in printed
+    assert f"2 of the 3 boots that make a beginning, 1 cells: {two}\n" in printed
+    assert three not in printed
+
+
 def test_the_trade_off_goes_through_the_rule_that_is_used():
     choices = power.trade_off(nights=20)
     used = next(c for c in choices if (c.cv, c.max_boots, c.strictness) == (0.01, 5, 1.0))

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from fixtures.errors import EngineError
 from fixtures.routing.balance import balance, expert_counts, locality, p_values
+from fixtures.routing.imbalance import Timing, table
 from fixtures.routing.routing import Routing, join
+from fixtures.routing.skew import SHARES, draw
 
 pytestmark = pytest.mark.cpu
 
@@ -126,3 +128,37 @@ def test_a_capture_that_holds_nothing_is_refused(chosen, message):
 def test_parts_of_different_shape_are_refused():
     with pytest.raises(EngineError, match="differ in layers or choices"):
         join([np.ones((1, 2, 2), np.int16), np.ones((1, 3, 2), np.int16)], 8)
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=10), st.integers(1, 3), st.integers(0, 1000))
+@settings(max_examples=30)
+def test_drawn_choices_are_distinct_and_have_the_shares_that_were_asked_for(weights, k, seed):
+    shares = np.array(weights) + 0.01
+    shares /= shares.sum()
+    for _ in range(50):  # what is above 1/k goes to the others
+        shares = np.minimum(shares, 1 / k)
+        shares[shares < 1 / k] *= (1 - (shares == 1 / k).sum() / k) / max(shares[shares < 1 / k].sum(), 1e-12)
+    shares /= shares.sum()
+    chosen = draw(shares, 4000, k, np.random.default_rng(seed))
+    assert all(len(set(token)) == k for token in chosen[:200].tolist())
+    found = np.bincount(chosen.ravel(), minlength=len(shares)) / chosen.size
+    assert np.abs(found - shares).max() < 5 * math.sqrt(0.25 / len(chosen))
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_the_ways_of_routing_that_are_timed_can_be_drawn(name):
+    shares = np.array(SHARES[name])
+    assert shares.sum() == pytest.approx(1)
+    assert (draw(shares, 1000, 2, np.random.default_rng(0)) < 8).all()
+
+
+@pytest.mark.parametrize("shares", [[0.6, 0.4], [0.5, 0.4], [1.2, -0.2]])
+def test_shares_that_no_distinct_choices_give_are_refused(shares):
+    with pytest.raises(ValueError, match="add up to 1"):
+        draw(np.array(shares), 10, 2, np.random.default_rng(0))
+
+
+def test_timings_are_set_beside_balanced_routing():
+    timings = [Timing("balanced", 8, 7, 1.5, (2e-4, 2.1e-4, 1.9e-4)), Timing("collapsed", 8, 2, 4.0, (1e-4,) * 3)]
+    assert "200 us" in table(timings)
+    assert "-50.0%" in table(timings)

@@ -43,10 +43,12 @@ def balance(night):
 @pytest.mark.cells("routing")
 def test_routing(cell: Cell, measure, night):
     values, workload = measure(cell).metrics, cell.workload
-    found = night.balance(cell)
     assert values["routed_tokens"] <= workload.num_prompts * (workload.input_len + workload.output_len - 1)
-    assert found.prompts == workload.num_prompts
     assert values["expert_load"] >= 1
+    if night.replays:
+        return
+    found = night.balance(cell)
+    assert found.prompts == workload.num_prompts
     if night.deployment.model(cell.block.model).weights == "random":
         return
     assert len({tuple(layer) for layer in found.shares.tolist()}) == len(found.shares), (

@@ -1,0 +1,79 @@
+"""A schedule played through the model: alone, in a burst, steadily, and where not all fit."""
+
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.analytical import schedule, serving, step
+from fixtures.errors import UsageError
+from fixtures.workloads import arrivals
+from fixtures.workloads.traffic import Arrival
+from perf_tests.analytical.test_serving_model import DENSE, HOST, MOE, hosts
+
+pytestmark = pytest.mark.cpu
+
+schedules = st.lists(
+    st.builds(Arrival, st.floats(0, 5), st.integers(1, 500), st.integers(1, 60)), min_size=1, max_size=30
+)
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, st.integers(1, 2000), st.integers(2, 300))
+@settings(max_examples=30)
+def test_one_request_alone_takes_what_a_batch_of_one_takes(setup, term, input_len, output_len):
+    (stream,) = schedule.play(setup, term, [Arrival(3.0, input_len, output_len)], 10_000)
+    assert stream.ttft == pytest.approx(serving.prefill_seconds(setup, term, 1, input_len))
+    whole = stream.ttft + stream.tpot * (output_len - 1)
+    assert whole == pytest.approx(serving.latency_seconds(setup, term, 1, input_len, output_len), rel=1e-3)
+
+
+@given(st.sampled_from((DENSE, MOE)), st.integers(2, 60))
+@settings(max_examples=20)
+def test_a_burst_takes_what_a_batch_takes(setup, count):
+    streams = schedule.play(setup, HOST, [Arrival(0.0, 64, 100)] * count, 10**6)
+    whole = max(stream.ttft + stream.tpot * 99 for stream in streams)
+    assert whole == pytest.approx(serving.latency_seconds(setup, HOST, count, 64, 100), rel=1e-3)
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, schedules, st.integers(1, 8))
+@settings(max_examples=40)
+def test_everyone_is_served_and_nobody_faster_than_alone(setup, term, requests, together):
+    streams = schedule.play(setup, term, requests, 100_000, together)
+    assert len(streams) == len(requests)
+    shortest = min(request.input_len for request in requests)
+    alone = serving.decode_step(setup, term, 1, shortest).total
+    for stream in streams:
+        assert stream.ttft >= serving.prefill_seconds(setup, term, 1, shortest) * (1 - 1e-9)
+        assert math.isnan(stream.tpot) or stream.tpot >= alone * (1 - 1e-9)
+    assert sum(math.isnan(stream.tpot) for stream in streams) == sum(r.output_len == 1 for r in requests)
+
+
+def test_a_long_poisson_schedule_is_the_steady_state():
+    """Against Little's law, which knows of no schedule."""
+    for setup, rate in ((DENSE, 20), (MOE, 4)):
+        times = arrivals.poisson(rate, 3000, random.Random(1))
+        streams = schedule.play(setup, HOST, [Arrival(at, 100, 100) for at in times], 10**6)
+        found = statistics.mean(stream.tpot for stream in streams)
+        assert found == pytest.approx(serving.online(setup, HOST, rate, 100, 100).itl, rel=0.03)
+
+
+def test_an_arrival_stretches_the_step_that_it_shares():
+    first, second = Arrival(0.0, 100, 50), Arrival(0.05, 3000, 1)
+    (alone,) = schedule.play(DENSE, HOST, [first], 10_000)
+    both = schedule.play(DENSE, HOST, [second, first], 10_000)
+    added = step.added_by_prefill(DENSE, 1.0, 125, 3000)
+    assert both[1].tpot - alone.tpot == pytest.approx(added / 49, rel=0.05)
+
+
+@pytest.mark.parametrize(("kv_tokens", "together"), [(300, 1000), (10**6, 2)])
+def test_who_does_not_fit_waits_for_a_place(kv_tokens, together):
+    """Two of 150 tokens fit at once, or two are let: the third begins when the first have ended."""
+    requests = [Arrival(0.0, 100, 50)] * 3
+    two = schedule.play(DENSE, HOST, requests[:2], 10**6)
+    three = schedule.play(DENSE, HOST, requests, kv_tokens, together)
+    assert three[2].ttft > max(stream.ttft + stream.tpot * 49 for stream in two) * 0.95
+    with pytest.raises(UsageError, match="^150 tokens do not fit a KV cache of 149$"):
+        schedule.play(DENSE, HOST, requests, 149)
