@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.gate.metric import METRICS
 from fixtures.gate.noise import Kind
-from fixtures.gate.verdict import judge
+from fixtures.gate.verdict import Outcome, Verdict, judge
 from fixtures.report import figures, table
 from fixtures.store.sample import Sample
 
@@ -37,10 +37,46 @@ def test_markdown_names_the_cell_on_every_line(rows):
 
 def test_the_terminal_hides_counts_that_did_not_change_and_colours_regressions(rows):
     lines = table.terminal(rows)
-    text = "\n".join(line for line, _ in lines)
-    assert "completed" not in text
-    assert text.count(CELL) == 1
-    assert [markup for _, markup in lines if markup] == [{"red": True}]
+    assert "\n".join(line for line, _ in lines) == (
+        "  metric             value    baseline    change    detectable  verdict\n"
+        "  -------------  ---------  ----------  --------  ------------  ----------\n"
+        "vllm/mixtral-8x7b/tp2/batch-8\n"
+        "  latency         503.4 ms      403 ms    +24.9%          6.8%  regression\n"
+        "  weight_memory  43.49 GiB   43.49 GiB        0%          1.1%  pass\n"
+        "  tpot_p50         7.12 ms                                      recorded"
+    )
+    assert [(line.split()[0], markup) for line, markup in lines if markup] == [
+        (CELL, {"bold": True}),
+        ("latency", {"red": True}),
+    ]
+    everything = [line.split()[0] for line, _ in table.terminal(rows, everything=True)]
+    assert "completed" in everything
+
+
+def test_the_widest_that_there_is_fits_the_terminal():
+    """Every metric, at a value of seven digits, changed by four, with the longest of the verdicts."""
+    widest = [
+        table.Row(CELL, name, 9_999_999 / metric.factor,
+                  Verdict(Outcome.INCONCLUSIVE, 0.0, 9_999_999 / metric.factor, -99.99, "", 9.999))
+        for name, metric in METRICS.items()
+    ]  # fmt: skip
+    assert max(len(line) for line, _ in table.terminal(widest)) <= table.WIDTH
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0%"),
+        (-1e-6, "0%"),
+        (-3.4e-5, "-0.003%"),
+        (4e-4, "+0.04%"),
+        (6e-4, "+0.1%"),
+        (-0.125, "-12.5%"),
+        (3.2, "+320.0%"),
+    ],
+)
+def test_a_change_is_never_shown_as_a_signed_zero(value, text):
+    assert table.percent(value) == text
 
 
 def test_the_tally(rows):

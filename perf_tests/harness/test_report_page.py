@@ -13,7 +13,7 @@ from fixtures.claims.ledger import ledger
 from fixtures.errors import UsageError
 from fixtures.gate.metric import METRICS
 from fixtures.report import __main__ as command
-from fixtures.report import charts, findings, html, markdown, nights, page, reports, run
+from fixtures.report import charts, findings, html, markdown, nights, page, reports, run, table, terminal
 from fixtures.report.nights import Point
 from fixtures.report.run import Block, Cell, Judged, Log, Run
 from fixtures.store import history
@@ -36,12 +36,20 @@ def judged(metric, outcome, **others):
 
 def worse():
     """Something of each outcome, under names that must not become markup."""
-    block = Block(f"vllm/{EVIL}/tp1", "vllm", EVIL, 1, "bf16", {"hardware": EVIL, "devices": 1, "model": {}})
+    block = Block(
+        f"vllm/{EVIL}/tp1",
+        "vllm",
+        EVIL,
+        1,
+        "bf16",
+        {"hardware": EVIL, "devices": 1, "model": {}},
+        f"baselines/{EVIL}.json",
+    )
     sample = Sample("b1", "h1", "2026-03-31T02:17:00+00:00", {"latency": 0.44}, {"latency": (0.44,)},
                     {"engine_version": EVIL}, EVIL)  # fmt: skip
     slower = judged("latency", "regression", value=0.44, baseline=0.4, change=0.1, error=0.01, detectable=0.06,
                     known=(0.4, 0.401, 0.399), command=f"pytest '--cells={EVIL}'")  # fmt: skip
-    fewer = judged("completed", "regression", value=7.0, baseline=8.0, change=-0.125)
+    fewer = judged("completed", "regression", value=7.0, baseline=8.0, change=-0.125, known=(8.0,) * 3)
     open_ = judged("latency", "inconclusive", value=0.43, baseline=0.4, change=0.075, error=0.02, detectable=0.09,
                    known=(0.4,), command="pytest --cells=b")  # fmt: skip
     kind = {"kind": "batch", "batch_size": 8, "input_len": 32, "output_len": 64}
@@ -53,6 +61,24 @@ def worse():
     )
     return Run("r1", "2026-03-31T02:17:00+00:00", EVIL, EVIL, (block,), cells, claims={"h100-memory": ("failed",)},
                remarks=(f"changed: {EVIL}",))  # fmt: skip
+
+
+def test_the_terminal_tells_a_regression_in_a_sentence_and_what_to_try_next():
+    lines = terminal.regressions(worse())
+    assert " ".join(line.strip() for line, markup in lines if markup == {"red": True}) == (
+        f"regression: completed of vllm/{EVIL}/tp1/a: 8 requests -> 7 requests, -12.5%, "
+        f"against 3 boots of baselines/{EVIL}.json: why "
+        f"regression: latency of vllm/{EVIL}/tp1/a: 400 ms -> 440 ms, +10.0% (95%: +8.0% to +12.0%), "
+        f"against 3 boots of baselines/{EVIL}.json: why"
+    )
+    assert max(len(line) for line, _ in lines) <= table.WIDTH
+    assert [line for line, markup in lines if not markup] == [
+        "",
+        "  try next: Look first at what changed since the baseline: driver 1 -> 2.",
+        "  try next: With --profile the engine's profiler runs on it.",
+        f"  measure it again: pytest '--cells={EVIL}'",
+    ]
+    assert terminal.regressions(calm()) == []
 
 
 def rendered(told, entries=(), points=None, logs=()):

@@ -1,0 +1,142 @@
+"""The diagram of docs/architecture.md, held against the imports of ``fixtures/``."""
+
+import ast
+import functools
+import re
+import sys
+
+import pytest
+
+from perf_tests.harness.server_process import ROOT
+
+pytestmark = pytest.mark.cpu
+FIXTURES = ROOT / "fixtures"
+# For everybody; they are in no diagram.
+COMMON = {"errors", "decode", "redact"}
+NETWORK = {
+    "asyncio",
+    "ftplib",
+    "h11",
+    "http",
+    "select",
+    "selectors",
+    "smtplib",
+    "socket",
+    "socketserver",
+    "ssl",
+    "urllib",
+    "uvloop",
+}
+IMPURE = NETWORK | {"ctypes", "multiprocessing", "psutil", "pynvml", "pytest", "subprocess"}
+ENGINES = {"torch", "vllm", "sglang", "transformers"}
+
+
+@functools.cache
+def imported() -> dict[str, set[str]]:
+    """By room the names that its files import, whole: of other rooms as ``fixtures.room``, of others the top package."""
+    found: dict[str, set[str]] = {}
+    for path in FIXTURES.rglob("*.py"):
+        parts = path.relative_to(FIXTURES).with_suffix("").parts
+        if "inside" in parts or parts == ("__init__",):
+            continue
+        names = found.setdefault(parts[0], set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative imports hide where they lead"
+                assert node.module is not None
+                modules = (
+                    [f"{node.module}.{alias.name}" for alias in node.names]
+                    if node.module == "fixtures"
+                    else [node.module]
+                )
+            else:
+                continue
+            names |= {".".join(m.split(".")[:2]) if m.startswith("fixtures.") else m.split(".")[0] for m in modules}
+    return found
+
+
+def rooms(names: set[str]) -> set[str]:
+    return {name.partition(".")[2] for name in names if name.startswith("fixtures.")}
+
+
+@functools.cache
+def diagram() -> tuple[dict[str, set[str]], set[str]]:
+    """The arrows from each room, and what is pure."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (mermaid,) = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    arrows: dict[str, set[str]] = {}
+    for source, targets in re.findall(r"^ *(\w+) --> (.+)$", mermaid, re.MULTILINE):
+        arrows.setdefault(source, set()).update(target.strip() for target in targets.split("&"))
+    (pure,) = re.findall(r"subgraph pure\n(.*?)end", mermaid, re.DOTALL)
+    return arrows, set(pure.split())
+
+
+def reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    """What can be reached from a room, itself only on a circle."""
+    found: set[str] = set()
+    ahead = list(graph.get(start, ()))
+    while ahead:
+        room = ahead.pop()
+        if room not in found:
+            found.add(room)
+            ahead += graph.get(room, ())
+    return found
+
+
+def test_rooms_import_as_the_diagram_says():
+    imports = {room: rooms(names) - {room} - COMMON for room, names in imported().items() if room not in COMMON}
+    arrows, _ = diagram()
+    assert set(imports) == set(arrows) | {target for targets in arrows.values() for target in targets}
+    for room, others in imports.items():
+        against = others - reached(arrows, room)
+        assert not against, f"{room} imports {against}, which no arrows lead to"
+        idle = arrows.get(room, set()) - others
+        assert not idle, f"{room} has arrows to {idle}, which it doesn't import"
+
+
+def test_imports_run_in_one_direction_and_the_diagram_says_nothing_twice():
+    arrows, _ = diagram()
+    for room, targets in arrows.items():
+        assert room not in reached(arrows, room), f"a circle through {room}"
+        for target in targets:
+            others = set().union(*(reached(arrows, other) for other in targets - {target}))
+            assert target not in others, f"{room} --> {target} follows from the other arrows"
+
+
+def test_what_is_for_everybody_leans_on_nobody():
+    for room in COMMON:
+        assert rooms(imported()[room]) <= COMMON
+
+
+def test_what_is_pure_is_pure():
+    arrows, pure = diagram()
+    assert pure
+    for room in pure:
+        assert reached(arrows, room) <= pure, f"{room} leans on what isn't"
+        assert not imported()[room] & IMPURE, f"{room} imports {imported()[room] & IMPURE}"
+    assert imported()["engines"] & IMPURE, "the check sees what isn't pure"
+
+
+def test_only_the_plugin_knows_pytest_and_nothing_knows_an_engine():
+    for room, names in imported().items():
+        assert ("pytest" in names) == (room == "plugin"), room
+        assert not names & ENGINES, f"{room} imports {names & ENGINES}"
+
+
+def test_what_is_imported_is_a_dependency():
+    declared = (ROOT / "pyproject.toml").read_text().lower()
+    packages = {"pynvml": "nvidia-ml-py", "otava": "apache-otava", "markupsafe": "jinja2"}
+    used = {name for names in imported().values() for name in names if not name.startswith("fixtures")}
+    for name in used - set(sys.stdlib_module_names):
+        assert f'"{packages.get(name, name)}' in declared, f"{name} is imported and not declared"
+
+
+def test_every_room_is_described():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for room in set(imported()) - COMMON:
+        name = f"{room}.py" if (FIXTURES / f"{room}.py").exists() else f"{room}/"
+        assert f"| [`{name}`](../fixtures/{name.rstrip('/')}) |" in page, room
+    for room in COMMON:
+        assert f"`{room}.py`" in page
