@@ -178,7 +178,7 @@ def test_serving_tests_are_not_shared_out_among_processes(session):
     assert "INTERNALERROR" not in text
 
 
-@pytest.mark.cpu
+@pytest.mark.faults
 def test_help_explains_every_option_in_one_group_and_the_markers_are_listed():
     status, text = piped([sys.executable, "-m", "pytest", "--help"], {})
     assert status == 0
