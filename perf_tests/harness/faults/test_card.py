@@ -126,6 +126,15 @@ def test_a_card_in_use(suite, cards, change, message):
     assert message in (suite.artifacts / "samples.jsonl").read_text()
 
 
+@fault(
+    "Card", "memory that stays after the server's end", "said, card and amount named; as above at the next boot", "all"
+)
+def test_memory_that_stays(suite, cards):
+    done = meanwhile(suite, lambda: cards.show(used=40 * GIB))
+    assert done.status == 0, done.text
+    assert "20 s after the server's end there is still in use: GPU 0 40.0 GiB" in done.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

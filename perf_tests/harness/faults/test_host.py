@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fixtures.report import __main__ as report
+from fixtures.report.run import CUT_OFF
 from perf_tests.harness.faults import fake_engine
 from perf_tests.harness.faults.shared_object import compiled
 from perf_tests.harness.faults.suite import BATCH_1, wait_until
@@ -59,12 +61,23 @@ def test_two_signals(suite):
     assert_kept(suite, interrupted(suite, signal.SIGINT, signal.SIGINT))
 
 
-@fault("Host", "SIGKILL of pytest", "the server is ended by its supervisor", "samples.jsonl")
+@fault(
+    "Host",
+    "SIGKILL of pytest",
+    "the server is ended by its supervisor",
+    "samples.jsonl; `python -m fixtures.report RUN` makes a report of it",
+)
 def test_a_kill(suite):
     suite.boots_with(HANGS)
     done = interrupted(suite, signal.SIGKILL)
     assert done.status == -signal.SIGKILL
     assert suite.samples() == ["startup", "batch-1"]
+    assert report.main([str(suite.artifacts)]) == 0
+    text = (suite.artifacts / "report.md").read_text()
+    assert "**Nothing was judged.**" in text
+    assert CUT_OFF in text
+    assert "/batch-1 | output_throughput" in text
+    assert CUT_OFF in (suite.artifacts / "report.html").read_text()
 
 
 @pytest.fixture
@@ -170,7 +183,7 @@ def test_read_only_baselines(suite, mounted):
 
 @fault("Host", "disk full where the run is kept", "cells and run fail, cause named; judged all the same", "baselines")
 def test_the_disk_of_the_artifacts_is_full(suite, mounted):
-    mounted(suite.artifacts, "size=8k")
+    mounted(suite.artifacts, "size=12k")
     done = suite.run("--update-baselines")
     assert done.status == 1
     assert "/report.md: cannot be written: No space left on device; make room" in done.text
