@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.report import __main__ as report
 from fixtures.report.run import CUT_OFF
-from perf_tests.harness.faults import fake_engine
+from perf_tests.harness.faults import fake_engine, kill
 from perf_tests.harness.faults.shared_object import compiled
 from perf_tests.harness.faults.suite import BATCH_1, wait_until
 from perf_tests.harness.faults.table import fault
@@ -78,6 +78,26 @@ def test_a_kill(suite):
     assert CUT_OFF in text
     assert "/batch-1 | output_throughput" in text
     assert CUT_OFF in (suite.artifacts / "report.html").read_text()
+
+
+@fault(
+    "Host",
+    "SIGKILL of pytest, at random moments",
+    "no process, shared memory or lock is left (with a real engine: `tox -e kill`)",
+    "samples.jsonl: every cell that was measured",
+)
+def test_kills_at_random_moments(suite, shared_memory, capsys):
+    suite.boots_with(f"--fork --shm {shared_memory[0]}")
+    options = [
+        f"--deployment={suite.deployment}",
+        f"--engine-env=vllm={suite.engine}",
+        f"--baselines={suite.baselines}",
+    ]
+    assert kill.main(["--times=4", "--", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[0].endswith(" s, 3 cells")
+    assert all(line.endswith("nothing left behind, nothing lost") for line in lines[1:]), lines
 
 
 @pytest.fixture
