@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fixtures.analytical import __main__ as analytical
@@ -23,13 +23,16 @@ from fixtures.gate import comparison
 from fixtures.gate.verdict import Outcome
 from fixtures.judge import Judge
 from fixtures.models.model import SHIPPED, Model
+from fixtures.report import __main__ as report
+from fixtures.report import run as run_module
 from fixtures.store import baseline
-from fixtures.store.sample import Sample
+from fixtures.store.sample import SAMPLES, Sample
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
 from perf_tests.harness.faults.mutations import damaged, misfilled
 from perf_tests.harness.faults.suite import DEPLOYMENT
 from perf_tests.harness.faults.table import fault
+from perf_tests.harness.synthetic_run import synthetic_run
 
 LINE = "a usage error of one line before anything boots: the file and the place"
 FOLLOWS = "a usage error of one line, or verdicts that follow from what the file says"
@@ -488,6 +491,57 @@ def test_a_damaged_tokenizer(tmp_path):
     with pytest.raises(UsageError, match="not a tokenizer: ") as caught:
         encoder(str(tmp_path))
     assert_one_line(caught.value, tmp_path / "tokenizer.json")
+
+
+REPORTED = "`python -m fixtures.report`: an error of one line, or reports"
+
+
+def reported(directory):
+    """Make the reports again: an error of one line that names the directory, or both of them."""
+    errors = io.StringIO()
+    for name in ("report.md", "report.html"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        status = report.main([str(directory)])
+    made = (directory / "report.md").exists() and (directory / "report.html").exists()
+    text = errors.getvalue()
+    if status:
+        assert not made
+        assert text.startswith(f"error: {directory}")
+        assert text.count("\n") == 1
+    else:
+        assert made
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A small run, as run.json has it."""
+    return json.loads(run_module.text(synthetic_run(cells=2, boots=1, known=2)))
+
+
+@fault("Files", "values of a run's run.json replaced (100 mutations)", REPORTED)
+def test_misfilled_runs(told, tmp_path):
+    @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(misfilled(told))
+    def check(document):
+        (tmp_path / run_module.FILE).write_text(json.dumps(document))
+        reported(tmp_path)
+
+    check()
+
+
+@fault("Files", "bytes of a killed run's samples damaged (40 mutations)", REPORTED)
+def test_damaged_samples(told, tmp_path):
+    (tmp_path / run_module.FILE).write_text(json.dumps(told | {"cells": []}))
+    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in told["cells"]]
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(damaged("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
+    def check(data):
+        (tmp_path / SAMPLES).write_bytes(data)
+        reported(tmp_path)
+
+    check()
 
 
 def _written(path, data):
