@@ -93,6 +93,23 @@ def test_every_option_counts(predict, option, key):
     assert predict(f"--model mixtral-8x7b {option}")[key] != predict("--model mixtral-8x7b")[key]
 
 
+def test_the_largest_values_that_are_taken(predict):
+    assert predict("--model llama-3.1-8b --batch 999999999")["throughput_tokens_per_second"] > 0
+    assert (
+        predict("--model llama-3.1-8b --memory-utilization 1")["kv_tokens"]
+        > predict("--model llama-3.1-8b")["kv_tokens"]
+    )
+
+
+def test_a_host_is_that_of_the_cards_machine(predict):
+    for card in ("h100", "h200"):
+        found = predict(f"--model llama-3.1-8b --platform vllm-0.26 --gpu {card}")
+        setup = Setup(LLAMA_8B, hardware().gpu[card], Parallel(), precision("bf16"))
+        assert found["prefill_seconds"] == serving.prefill_seconds(
+            setup, hardware().host_term("vllm-0.26", card), 1, 32
+        )
+
+
 def test_an_ideal_host_leaves_the_device(predict):
     found = predict("--model llama-3.1-8b --platform ideal --gpu h100 --input-len 10 --output-len 20 --batch 8")
     setup = Setup(LLAMA_8B, hardware().gpu["h100"], Parallel(), precision("bf16"))

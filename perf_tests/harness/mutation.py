@@ -34,6 +34,11 @@ EQUIVALENT = (
     (r"axis=-1\)", r"(shape|ids), \)|argsort\(-probabilities, kind", "the last axis is the default"),
     (r"CLEAR\[1\]", r"CLEAR\[2\]", "both are 1.12"),
     (r"dtype=float", r"changes, \)", "changes are fractions already"),
+    (
+        r"together = min\(prompts",
+        r"together = min\(max_sequences",
+        "prompts that are fewer than there is room for are the rest",
+    ),
     (r"in range\(80\)", r"in range\(81\)", "the search has converged"),
     (r"high - low\) / 3", r"high - low\) / 4", "a search of thirds converges by quarters too"),
     (r"< loss\(right\)", r"<= loss\(right\)", "two losses are never equal but at the optimum"),

@@ -102,6 +102,23 @@ def test_mistakes_are_one_line(capsys, arguments, message):
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--cv", "0"], ["--max-boots", "1"], ["--baseline-boots", "1"], ["--nights", "1"]]
+)
+def test_the_least_that_can_be_asked_for(capsys, arguments):
+    given = ["--cv=0.01", "--baseline-boots=2", "--nights=2", "--max-boots=2"]
+    given = [one for one in given if one.partition("=")[0] != arguments[0]]
+    assert main(["power", *arguments, *given]) == 0
+    assert "40 metrics a night" in capsys.readouterr().out
+
+
+def test_a_tolerance_for_all(tmp_path):
+    before = write(tmp_path / "a.json", {"x": boots({"latency": [1.0] * 3})})
+    after = write(tmp_path / "b.json", {"x": boots({"latency": [1.3] * 3})})
+    assert main([str(before), str(after)]) == 1
+    assert main([str(before), str(after), "--tolerance", "0.4"]) == 0
+
+
 def test_a_directory_without_baselines_is_named(tmp_path, capsys):
     assert main(["power", "--baselines", str(tmp_path)]) == 2
     expected = f"error: --baselines: {tmp_path}: no baselines there; expected a directory like baselines/h200x1\n"
@@ -144,8 +161,11 @@ def test_every_column_of_a_comparison(tmp_path, capsys):
 def test_a_comparison_takes_its_own_tolerance_and_the_size_of_the_night(tmp_path):
     names = [f"cell-{i}" for i in range(60)]
     values = [1.0, 1.06, 0.94, 1.0]
-    before = write(tmp_path / "a.json", {name: boots({"latency": values, "completed": [8.0] * 4}) for name in names})
-    slower = {name: boots({"latency": [1.5] * 3, "completed": [8.0] * 3}) for name in names}
+    before = write(
+        tmp_path / "a.json",
+        {name: boots({"latency": values, "completed": [8.0] * 4, "input_tokens": [9.0] * 4}) for name in names},
+    )
+    slower = {name: boots({"latency": [1.5] * 3, "completed": [8.0] * 3, "input_tokens": [9.0] * 3}) for name in names}
     after = write(tmp_path / "b.json", slower | {"new": boots({"latency": [1.0]})})
     lines, missing = comparison.compare(before, after, {})
     assert missing == [f"new: only in {after}"]
@@ -173,8 +193,9 @@ ELEVEN = np.array([[float(i) for i in range(11)], [0.0] * 11])
 
 
 def test_what_the_other_rules_call_worse():
-    before = np.array([[1.0, 3.0], [2.0, 2.0]])
-    assert rivals.mean_beyond(0.5)(before, np.array([[2.9, 3.3], [3.0, 3.0]])).tolist() == [True, False]
+    before = np.array([[1.0, 3.0, 2.0], [4.0, 4.0, 4.0]])
+    assert rivals.mean_beyond(0.5)(before, np.array([[2.9, 3.3], [6.0, 6.0]])).tolist() == [True, False]
+    assert rivals.mean_beyond(0.5)(before, np.array([[2.9, 3.1], [6.1, 6.1]])).tolist() == [False, True]
     beyond = rivals.beyond_history(0.9)
     assert beyond(ELEVEN, np.array([[9.0, 9.2], [0.0, 0.0]])).tolist() == [True, False]
     assert beyond(ELEVEN, np.array([[8.9, 9.0], [0.1, 0.2]])).tolist() == [False, True]
@@ -187,6 +208,8 @@ def test_the_rule_of_asv():
     assert rivals.mann_whitney(before, now).tolist() == [True, False, False]
     assert rivals.mann_whitney(before, now, factor=1.01).tolist() == [True, True, False]
     assert rivals.mann_whitney(before, np.array([[1.1] * 4 + [1.0085]] * 3)).all(), "one below one: p is 0.0013"
+    assert rivals.mann_whitney(before, np.array([[1.1] * 4] * 3)).all(), "p is just below 0.002"
+    assert not rivals.mann_whitney(np.ones((1, 10)), np.ones((1, 5)), factor=0.5).any(), "ties are no evidence"
 
 
 if __name__ == "__main__":
