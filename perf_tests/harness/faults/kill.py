@@ -4,8 +4,8 @@ Options after `--` go to pytest, the deployment (default: cpu) among them. A fir
 unless --seconds does; then each of --times runs gets a SIGKILL at a moment drawn from that time, and must leave
 
 - no process: an environment variable that everything inherits tells which are the run's, wherever they went,
-- no shared memory of this user that nobody maps and that wasn't there before,
-- no lock on a card,
+- no shared memory that its processes mapped when it was killed and that wasn't there before,
+- no lock of its own on a card,
 - every cell whose test had passed in samples.jsonl, and a report to be made of it.
 
 `tox -e kill` does it with the engine of the cpu deployment (an hour); the fault tests rehearse it with a fake engine.
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, artifacts: Path, options: Sequence[str]) -> None:
         self.artifacts = artifacts
         self.token = secrets.token_hex(8)
-        self._shared, self._locks = set(_shared()), set(_locks())
+        self._before, self._mapped = set(Path(SHARED_MEMORY).rglob("*")), set[Path]()
         self._output = artifacts.with_suffix(".txt")
         command = [
             sys.executable, "-u", "-m", "pytest", "perf_tests/serving", "-m", "serving", "-v", "-p", "no:cacheprovider",
@@ -75,12 +75,23 @@ class Run:
             return f"{MARK}={self.token}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         return False
 
+    def kill(self) -> int:
+        """SIGKILL pytest; returns how many processes the run had."""
+        own = self.processes()
+        for pid in own:
+            with contextlib.suppress(OSError):
+                maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+                self._mapped |= set(map(Path, re.findall(rf"{SHARED_MEMORY}/\S+", maps)))
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        return len(own)
+
     def left(self) -> list[str]:
         """What is wrong, once it has been killed; empty if nothing is."""
         _until(lambda: not self.processes())
         found = [f"process {pid}: {_command(pid)}" for pid in self.processes()]
-        found += [f"shared memory {path}" for path in set(_shared()) - self._shared]
-        found += [f"lock {path}" for path in set(_locks()) - self._locks if not _free(path)]
+        found += [f"shared memory {path}" for path in self._mapped - self._before if path.exists()]
+        found += [f"lock {path}" for path in _locks(self.process.pid) if not _free(path)]
         measured = set(MEASURED.findall(self.output))
         try:
             kept = {one.cell for one in run_module.samples(self.artifacts)} if self._kept() else set()
@@ -128,9 +139,7 @@ def main(arguments: list[str]) -> int:
             run, moment = Run(Path(directory) / str(number), options), draw.uniform(0, seconds)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.process.wait(moment)
-            alive = len(run.processes())
-            run.process.send_signal(signal.SIGKILL)
-            run.process.wait()
+            alive = run.kill()
             found = run.left()
             failures += bool(found)
             print(f"{number}: killed after {moment:.1f} s, {alive} processes, {run.cells()} cells measured: "
@@ -150,20 +159,13 @@ def _command(pid: int) -> str:
     return "gone meanwhile"
 
 
-def _shared() -> Iterable[Path]:
-    """Shared memory of this user that no process maps."""
-    mapped = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            mapped |= set(re.findall(rf"{SHARED_MEMORY}/\S+", maps.read_text(errors="replace")))
-    for path in Path(SHARED_MEMORY).rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file() and path.stat().st_uid == os.getuid() and str(path) not in mapped:
-                yield path
-
-
-def _locks() -> list[Path]:
-    return [path for place in {Path("/run/lock"), Path(tempfile.gettempdir())} for path in place.glob(LOCKS)]
+def _locks(pid: int) -> Iterable[Path]:
+    """Files that say that a process has a card."""
+    for place in {Path("/run/lock"), Path(tempfile.gettempdir())}:
+        for path in place.glob(LOCKS):
+            with contextlib.suppress(OSError):
+                if f"process {pid}," in path.read_text(errors="replace"):
+                    yield path
 
 
 def _free(path: Path) -> bool:
