@@ -30,7 +30,7 @@ SURVIVED, UNTESTED = 0, 33
 # What no test can notice: the line before and after, and why.
 EQUIVALENT = (
     (r"strict=True", r"strict=(None|False)|, \)", "both sides of the zip are made of one list"),
-    (r"axis=-1", r"axis=\+1", "the last axis of a matrix is its second"),
+    (r"axis=-1|shape\[-1\]", r"axis=\+1|shape\[\+1\]", "the last axis of a matrix is its second"),
     (r"axis=-1\)", r"(shape|ids), \)|argsort\(-probabilities, kind", "the last axis is the default"),
     (r"CLEAR\[1\]", r"CLEAR\[2\]", "both are 1.12"),
     (r"dtype=float", r"changes, \)", "changes are fractions already"),
@@ -94,8 +94,8 @@ def page(found: dict[str, int], made: int) -> str:
     total = sum(map(died, found.values()))
     rows.append(("together", len(found), total, f"{total / len(found):.1%}"))
     versions = f"mutmut {version('mutmut')}, Python {platform.python_version()}, {datetime.date.today().isoformat()}"
-    drawn = "" if made == len(found) else f" {len(found)} of {made} mutants were drawn with a fixed seed."
-    parts = [HEAD, f"{versions}.{drawn}\n", tabulate(rows, ("module", "mutants", "died", ""), "pipe"), ""]
+    tested = f" {len(found)} of {made} mutants were tested." if len(found) < made else ""
+    parts = [HEAD, f"{versions}.{tested}\n", tabulate(rows, ("module", "mutants", "died", ""), "pipe"), ""]
     survivors = [name for name, code in found.items() if not died(code)]
     same = {name: why for name in survivors if (why := _equivalent(_diff(name)))}
     others = [name for name in survivors if name not in same]
