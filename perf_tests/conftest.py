@@ -1,6 +1,10 @@
 """Property tests: no deadline per example, because machines are shared and a unit test asserts no time."""
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("moegauge", deadline=None)
+# For thousands of mutants, of which it is enough to know that a test fails: `tox -e mutation`.
+settings.register_profile(
+    "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("moegauge")

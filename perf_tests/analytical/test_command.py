@@ -1,6 +1,7 @@
 """python -m fixtures.analytical: its keys, its text, and its mistakes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.analytical import memory, parameters, serving, step
+from fixtures.analytical import flops, memory, parameters, serving, step
 from fixtures.analytical.__main__ import main
 from fixtures.analytical.hardware import hardware
 from fixtures.analytical.parallel import Parallel
@@ -92,6 +93,23 @@ def test_every_option_counts(predict, option, key):
     assert predict(f"--model mixtral-8x7b {option}")[key] != predict("--model mixtral-8x7b")[key]
 
 
+def test_the_largest_values_that_are_taken(predict):
+    assert predict("--model llama-3.1-8b --batch 999999999")["throughput_tokens_per_second"] > 0
+    assert (
+        predict("--model llama-3.1-8b --memory-utilization 1")["kv_tokens"]
+        > predict("--model llama-3.1-8b")["kv_tokens"]
+    )
+
+
+def test_a_host_is_that_of_the_cards_machine(predict):
+    for card in ("h100", "h200"):
+        found = predict(f"--model llama-3.1-8b --platform vllm-0.26 --gpu {card}")
+        setup = Setup(LLAMA_8B, hardware().gpu[card], Parallel(), precision("bf16"))
+        assert found["prefill_seconds"] == serving.prefill_seconds(
+            setup, hardware().host_term("vllm-0.26", card), 1, 32
+        )
+
+
 def test_an_ideal_host_leaves_the_device(predict):
     found = predict("--model llama-3.1-8b --platform ideal --gpu h100 --input-len 10 --output-len 20 --batch 8")
     setup = Setup(LLAMA_8B, hardware().gpu["h100"], Parallel(), precision("bf16"))
@@ -128,6 +146,63 @@ def test_the_text_says_what_was_assumed(command):
         assert f"\n{term} " in text
     assert "platform ideal (given): none: the device alone" in command("--model llama-3.1-8b --platform ideal")
     assert "EP=" not in command("--model llama-3.1-8b")
+
+
+def test_every_line_of_the_text(command, predict):
+    options = (
+        "--model mixtral-8x7b --gpu h200 --tp 2 --batch 4 --input-len 32 --output-len 64 --memory-utilization 0.85"
+    )
+    p = predict(options)
+    setup = Setup(MIXTRAL, hardware().gpu["h200"], Parallel(2), precision("bf16"))
+    terms = serving.decode_step(setup, hardware().host_term("vllm", "h200"), 4, 64)
+    context = 32 + 64 / 2
+    floor, step_ms = p["hbm_floor_seconds"] * 1000, p["decode_step_seconds"] * 1000
+    expected = [
+        ["mixtral-8x7b, NVIDIA H200 SXM 141 GB, TP=2, bf16: 4 x (32 in, 64 out)"],
+        [f"platform vllm (the default): {hardware().platform['vllm'].description}"],
+        [""],
+        ["parameters", "46.703 B", "12.880 B active, 12.749 B without the embedding lookup"],
+        ["weights", "93.41 GB", f"{p['weight_bytes_per_gpu'] / 2**30:.2f} GiB per GPU in bf16"],
+        ["KV cache", "128 KiB/token", f"holds {p['kv_tokens']:,} tokens at 0.85 of the memory"],
+        ["communication", "512 KiB/token", "payload between GPUs"],
+        ["compute", f"{flops.per_token(MIXTRAL, context) / 1e9:.2f} GFLOP/token", "at the mean context"],
+        ["prefill", f"{p['prefill_seconds'] * 1000:.2f} ms", "4 x 32 tokens"],
+        ["decode step", f"{step_ms:.3f} ms", f"{100 * floor / step_ms:.0f}% of it is the HBM floor, {floor:.3f} ms"],
+        [
+            "latency",
+            f"{p['latency_seconds'] * 1000:.1f} ms",
+            f"{p['per_token_seconds'] * 1000:.3f} ms per output token",
+        ],
+        ["throughput", f"{256 / p['latency_seconds']:.0f} tok/s", "output tokens"],
+        [""],
+        ["share of the decode step"],
+    ]
+    for name in ("dense", "experts", "attention", "communication", "host"):
+        seconds = getattr(terms, name)
+        share = seconds / terms.total
+        expected.append([name, f"{seconds * 1000:.3f} ms", f"{100 * share:.0f}%", "#" * round(40 * share)])
+    text = command(options)
+    assert [re.split(r"\s{2,}", line) for line in text.rstrip("\n").split("\n")] == expected
+    assert re.search(r"^experts +\d+\.\d+ ms +\d+%  #+$", text, re.MULTILINE), "numbers to the right, bars to the left"
+
+
+def test_the_json_is_for_people_too(command):
+    assert command("--model llama-3.1-8b --json").startswith('{\n  "total_params": 8')
+
+
+def test_a_quantised_model_is_predicted_in_its_own_precision(predict):
+    for method in ("awq", "gptq"):
+        model = f"--model mixtral-8x7b-{method}"
+        assert predict(model) == predict(f"{model} --dtype {method}") != predict(f"{model} --dtype bf16")
+
+
+def test_what_fits_exactly_does_not_wait(command, predict):
+    tokens = predict("--model llama-3.1-8b")["kv_tokens"]
+    options = f"--model llama-3.1-8b --batch 1 --output-len 1 --input-len {tokens - 1}"
+    assert "would wait" not in command(options)
+    assert f"holds {tokens:,} tokens, fewer than the {tokens + 1:,} of this batch" in command(
+        options.replace(str(tokens - 1), str(tokens))
+    )
 
 
 def test_the_text_says_when_the_weights_do_not_fit(command, predict):
@@ -180,6 +255,7 @@ def test_a_configuration_that_is_not_understood_names_its_file(capsys, tmp_path,
     [
         ("", "the following arguments are required: --model"),
         ("--model x --batch 0", "argument --batch: expected a positive integer, found '0'"),
+        ("--model x --batch 1000000000", "argument --batch: expected less than a billion, found '1000000000'"),
         ("--model x --tp 1.5", "argument --tp: expected a positive integer, found '1.5'"),
         ("--model x --ep=-1", "argument --ep: expected a positive integer, found '-1'"),
         ("--model x --output-len many", "argument --output-len: expected a positive integer, found 'many'"),

@@ -128,3 +128,15 @@ def test_the_file_holds_nothing_that_is_not_read():
 
 def test_every_source_is_used():
     assert set(hardware().sources) == {f.source for _, f in figures(hardware())}
+
+
+def test_the_platform_of_an_engine_is_that_of_its_minor_version():
+    assert hardware().platform_of("vllm", "0.26.0") == "vllm-0.26"
+    for engine, version in (
+        ("vllm", "0.2.6"),
+        ("vllm", "0.26-dev"),
+        ("vllm", ""),
+        ("sglang", "0.26.0"),
+        ("vllm", "1.0.26.0"),
+    ):
+        assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"

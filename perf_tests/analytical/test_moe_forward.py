@@ -1,5 +1,7 @@
 """The reference of the MoE forward pass against its definition, token by token."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,16 @@ def test_equal_logits_go_to_the_first_experts():
     ids, weights = route(np.zeros((1, 8)), 2)
     assert ids.tolist() == [[0, 1]]
     assert weights.tolist() == [[0.5, 0.5]]
+
+
+def test_swiglu_of_one_number():
+    one = Experts(np.array([[[2.0]]]), np.array([[[3.0]]]), np.array([[[5.0]]]))
+    silu = 2.0 / (1 + math.exp(-2.0))
+    assert expert(one, 0, np.array([[1.0]])) == pytest.approx(np.array([[silu * 3.0 * 5.0]]))
+
+
+def test_large_logits_do_not_overflow_and_equal_ones_go_to_the_lower_ids():
+    assert softmax(np.array([[1000.0, 0.0], [0.0, -1000.0]])) == pytest.approx(np.array([[1.0, 0.0], [1.0, 0.0]]))
+    ids, weights = route(np.zeros((1, 64)), 3)
+    assert ids.tolist() == [[0, 1, 2]]
+    assert weights == pytest.approx(1 / 3)

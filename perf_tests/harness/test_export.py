@@ -62,7 +62,7 @@ def test_a_run_as_csv_keeps_invalid_samples_and_candidates_apart(tmp_path):
 )
 def test_what_cannot_be_exported_is_named(tmp_path, capsys, content, out, message):
     if content is not None:
-        (tmp_path / "samples.jsonl").write_text(content)
+        (tmp_path / "samples.jsonl").write_text(content and f"{content}\n")
     assert export.main([str(tmp_path), "--out", str(tmp_path / out)]) == 2
     assert message in capsys.readouterr().err
 

@@ -178,3 +178,20 @@ def test_vllms_own_words_for_a_compilation_are_understood():
     assert kernel(f"Triton kernel JIT compilation during inference: fused_moe_kernel. {spike}") == "fused_moe_kernel"
     assert kernel(f"TileLang JIT compilation during inference: a.b (sm90). {spike}") == "a.b"
     assert kernel("Kernel JIT monitor activated; monitored JIT compilations during inference will use mode=warn.") == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--deployment=h300"], 1, "error: --deployment: unknown deployment 'h300'"),
+        (["--deployment=cpu", "--engine-url=http://h:1"], 0, "a running server is measured, no engine is installed"),
+        (["--deployment=cpu", "--engine-env=vllm=/mine", "-k", "batch", "--strict-verdicts"], 0, ""),
+    ],
+)
+def test_the_installer_builds_nothing_that_is_not_needed(options, status, message):
+    command = [sys.executable, "-m", "fixtures.engines.install", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert message in done.stdout + done.stderr
+    assert "building" not in done.stdout
+    assert "Traceback" not in done.stderr

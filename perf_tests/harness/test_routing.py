@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.errors import EngineError
+from fixtures.routing import texts
 from fixtures.routing.balance import balance, expert_counts, locality, p_values
 from fixtures.routing.imbalance import Timing, table
 from fixtures.routing.routing import Routing, join
@@ -162,3 +163,20 @@ def test_timings_are_set_beside_balanced_routing():
     timings = [Timing("balanced", 8, 7, 1.5, (2e-4, 2.1e-4, 1.9e-4)), Timing("collapsed", 8, 2, 4.0, (1e-4,) * 3)]
     assert "200 us" in table(timings)
     assert "-50.0%" in table(timings)
+
+
+def test_passages_that_are_held_out_are_never_trained_on():
+    trained, held_out = texts.passages(held_out=False), texts.passages(held_out=True)
+    assert len(trained) + len(held_out) == len(texts.passages())
+    assert len(trained) > len(held_out) > 40
+    assert not set(trained) & set(held_out)
+    assert {len(text) <= texts.PASSAGE for text in trained} == {True}
+
+
+def test_a_sample_of_passages_is_held_out_and_always_the_same():
+    chosen = texts.sample(20)
+    assert chosen == texts.sample(20) != texts.sample(20, seed=1)
+    assert len(set(chosen)) == 20
+    assert set(chosen) <= set(texts.passages(held_out=True))
+    with pytest.raises(ValueError, match="larger than population"):
+        texts.sample(10**6)

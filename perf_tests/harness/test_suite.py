@@ -13,37 +13,10 @@ from pathlib import Path
 import pytest
 
 from fixtures.store import history
+from perf_tests.harness.faults.suite import DEPLOYMENT, ROOT
 from perf_tests.harness.server_process import mock_server
 
-ROOT = Path(__file__).parents[2]
-
-DEPLOYMENT = """
-description = "a mock"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-gated = ["latency", "latency_to_batch_1", "output_throughput", "completed", "output_tokens"]
-tolerances = { latency = 0.3, latency_to_batch_1 = 0.3, output_throughput = 0.3 }
-
-[[models]]
-name = "llama-3.1-8b-twin"
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 8
-output_len = 8
-repetitions = 3
-
-[[workloads]]
-name = "batch-4"
-kind = "batch"
-batch_size = 4
-input_len = 8
-output_len = 8
-
+ONLINE = """
 [[workloads]]
 name = "online-20"
 kind = "online"
@@ -60,7 +33,7 @@ class Suite:
     def __init__(self, directory):
         self.directory = directory
         self.deployment = directory / "mock.toml"
-        self.deployment.write_text(DEPLOYMENT)
+        self.deployment.write_text(DEPLOYMENT + ONLINE)
 
     def run(self, *options, serving=True):
         process = self.start(*options, serving=serving)
@@ -79,6 +52,18 @@ class Suite:
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
 
+    def measured(self, url, kept=None):
+        """A run that wrote the baselines of all cells, and the history ``kept``."""
+        options = ["-m", "serving", "--engine-url", url, "--update-baselines", *([f"--history={kept}"] if kept else [])]
+        for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
+            shutil.rmtree(self.directory / "baselines", ignore_errors=True)
+            if kept:
+                kept.unlink(missing_ok=True)
+            done = self.run(*options)
+            if "unfit environment" not in done.stdout:
+                break
+        return done
+
     def baseline(self):
         (path,) = (self.directory / "baselines").rglob("*.json")
         return path
@@ -93,12 +78,7 @@ def suite(tmp_path):
 def test_measure_store_compare_and_catch_a_slower_server(suite):
     path = suite.directory / "kept" / "history.jsonl"
     with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
-        for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
-            path.unlink(missing_ok=True)
-            shutil.rmtree(suite.directory / "baselines", ignore_errors=True)
-            first = suite.run("-m", "serving", "--engine-url", url, "--update-baselines", f"--history={path}")
-            if "unfit environment" not in first.stdout:
-                break
+        first = suite.measured(url, path)
         again = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines", f"--history={path}")
     assert first.returncode == 0, first.stdout
     assert "no baseline" in first.stdout
@@ -137,7 +117,7 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert nights[2].value > 1.5 * nights[0].value
     assert len({entry.run for entry in nights}) == 3
     assert len({entry.fingerprint for entry in nights}) == 1
-    assert nights[0].tolerance == 0.3
+    assert nights[0].tolerance == 0.5
     judged = {f"{entry.cell} {entry.metric}" for entry in history.read(path)}
     assert f"history: {len(judged)} lines appended to {path}" in first.stdout
 
@@ -145,7 +125,7 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
 @pytest.mark.faults
 def test_baselines_are_readable_by_pytest_benchmark(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
-        suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
+        suite.measured(url)
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", str(suite.baseline())],
         cwd=suite.directory, capture_output=True, text=True, check=False,
@@ -157,8 +137,8 @@ def test_baselines_are_readable_by_pytest_benchmark(suite):
 @pytest.mark.faults
 def test_a_changed_workload_is_never_compared(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
-        suite.run("-m", "serving", "--engine-url", url, "--update-baselines")
-        suite.deployment.write_text(DEPLOYMENT.replace("output_len = 8", "output_len = 9", 1))
+        suite.measured(url)
+        suite.deployment.write_text((DEPLOYMENT + ONLINE).replace("output_len = 8", "output_len = 9", 1))
         done = suite.run("-m", "serving", "--engine-url", url, "--strict-baselines")
     assert done.returncode == 1
     assert re.search(r"no baseline for \d+ metrics: ", done.stdout)
@@ -201,8 +181,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(suite):
 
 @pytest.mark.faults
 def test_an_interrupted_run_keeps_what_was_measured(suite):
-    slow = DEPLOYMENT.replace("rate = 20\nnum_prompts = 6", "rate = 0.1\nnum_prompts = 6")
-    suite.deployment.write_text(slow)
+    suite.deployment.write_text(DEPLOYMENT + ONLINE.replace("rate = 20", "rate = 0.1"))
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
         run = suite.start("-m", "serving", "--engine-url", url, "--update-baselines")
         samples = suite.directory / "run" / "samples.jsonl"

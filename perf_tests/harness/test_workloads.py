@@ -96,6 +96,7 @@ def test_a_shared_prefix_is_shared_by_all_and_the_rest_by_none():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"num_prompts": 10**6 + 1}, "num_prompts must be at most 1,000,000"),
         ({"slo_ttft": 0.1}, "slo_ttft and slo_tpot go together"),
         ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "goodput needs kind 'online'"),
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),

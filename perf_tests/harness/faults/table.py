@@ -20,6 +20,9 @@ What the suite makes of everything that goes wrong around it. Each line is a tes
 killed, sockets cut, disks full, a stand-in for NVML's library) and checks the outcome, what is kept, and that no process,
 port, lock or temporary file is left: `tox -e faults`, those of less than a second in `tox -e cpu`. The page is written by
 `python -m perf_tests.harness.faults.table`.
+
+How far these and the cpu tests reach: `tox -e coverage` fails below 90% of the branches of `fixtures/`, counted in all
+processes that they start; which deliberate mistakes they don't notice is in [mutation.md](mutation.md).
 """
 
 

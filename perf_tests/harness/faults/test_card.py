@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from perf_tests.harness.faults import fake_engine
 from perf_tests.harness.faults.shared_object import GIB, Cards, compiled
-from perf_tests.harness.faults.suite import DEPLOYMENT, Suite, wait_until
+from perf_tests.harness.faults.suite import DEPLOYMENT, ROOT, Suite, wait_until
 from perf_tests.harness.faults.table import fault
 from perf_tests.harness.server_process import server_log
 
@@ -126,6 +128,15 @@ def test_a_card_in_use(suite, cards, change, message):
     assert message in (suite.artifacts / "samples.jsonl").read_text()
 
 
+@fault(
+    "Card", "memory that stays after the server's end", "said, card and amount named; as above at the next boot", "all"
+)
+def test_memory_that_stays(suite, cards):
+    done = meanwhile(suite, lambda: cards.show(used=40 * GIB))
+    assert done.status == 0, done.text
+    assert "20 s after the server's end there is still in use: GPU 0 40.0 GiB" in done.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -209,3 +220,38 @@ def test_two_suites_on_two_cards(suite, second, cards):
         "0",
         "1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [({"count": 1}, "h200x1"), ({"count": 2}, "h200x2"), ({"count": 3}, "h200x2"), ({"init": 9}, "cpu"),
+     ({"count": 3, "mig_of_1": 1, "mig_of_2": 1}, "h200x1")],
+)  # fmt: skip
+@pytest.mark.cpu
+def test_the_deployment_is_that_of_the_cards(library, tmp_path, values, chosen):
+    cards = Cards(library, tmp_path / "nvml")
+    cards.show(**values)
+    assert _chosen(cards) == chosen
+
+
+@fault("Card", "none that a shipped deployment is for", "a usage error: what there is, and what to copy", quick=True)
+def test_cards_of_no_deployment(library, tmp_path):
+    cards = Cards(library, tmp_path / "nvml")
+    cards.show(mig=1)
+    message = "no shipped deployment is for 1 x NVIDIA H200 besides those in MIG mode (GPU 0; `nvidia-smi -mig 0`"
+    assert message in _chosen(cards)
+
+
+def _chosen(cards):
+    """The deployment that is taken without an option, or the last line of the error."""
+    code = "from fixtures.engines import registry; from fixtures.hardware import choice"
+    code += "; print(choice.choose(registry.ENGINES).name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | cards.variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or done.stderr.splitlines()[-1]

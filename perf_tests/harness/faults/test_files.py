@@ -1,14 +1,19 @@
 """Files that are cut, mistyped, damaged or not files: a line for the user, never a traceback, never a wrong verdict."""
 
+import contextlib
+import io
 import json
 import os
 import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+import tokenizers
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.analytical import __main__ as analytical
+from fixtures.analytical.architecture import from_config
 from fixtures.claims.ledger import LEDGER, ledger
 from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
@@ -17,11 +22,17 @@ from fixtures.errors import UsageError
 from fixtures.gate import comparison
 from fixtures.gate.verdict import Outcome
 from fixtures.judge import Judge
+from fixtures.models.model import SHIPPED, Model
+from fixtures.report import __main__ as report
+from fixtures.report import run as run_module
 from fixtures.store import baseline
-from fixtures.store.sample import Sample
+from fixtures.store.sample import SAMPLES, Sample
+from fixtures.workloads import sharegpt
+from fixtures.workloads.tokenizer import encoder
 from perf_tests.harness.faults.mutations import damaged, misfilled
 from perf_tests.harness.faults.suite import DEPLOYMENT
 from perf_tests.harness.faults.table import fault
+from perf_tests.harness.synthetic_run import synthetic_run
 
 LINE = "a usage error of one line before anything boots: the file and the place"
 FOLLOWS = "a usage error of one line, or verdicts that follow from what the file says"
@@ -324,6 +335,211 @@ def test_damaged_bytes_of_the_ledger(tmp_path):
         for claim in claims.values():
             if claim.value is not None:
                 claim.admits(value)
+
+    check()
+
+
+# A family whose every key counts, with layers of both kinds.
+QWEN_MOE = {
+    "model_type": "qwen2_moe", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "vocab_size": 1000,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "decoder_sparse_step": 2, "mlp_only_layers": [1],
+    "use_sliding_window": True, "max_window_layers": 2, "sliding_window": 128, "qkv_bias": True, "attention_bias": False,
+    "tie_word_embeddings": False, "quantization_config": {"quant_method": "fp8"},
+}  # fmt: skip
+CONFIGS = {
+    "mixtral": json.loads((SHIPPED / "mixtral-8x7b-twin" / "config.json").read_text()),
+    "llama": json.loads((SHIPPED / "llama-3.1-8b" / "config.json").read_text()),
+    "qwen2_moe": QWEN_MOE,
+}
+SOUND_MODEL = "a usage error of one line, or another fingerprint where it describes another model"
+
+
+class Configuration:
+    """A model's directory, and what its undamaged configuration says."""
+
+    def __init__(self, directory, config):
+        self.directory, self.path = directory, directory / "config.json"
+        self.sound = self.load(json.dumps(config).encode())
+        self.architecture = from_config(self.sound.config, "sound")
+
+    def load(self, data):
+        self.path.write_bytes(data)
+        return Model.load(f"{self.directory}/", "--model")
+
+    def check(self, data):
+        """An error of one line that names the file, or a model that is told from the sound one by its shape."""
+        try:
+            model = self.load(data)
+            if from_config(model.config, str(self.path)) != self.architecture:
+                assert model.shape() != self.sound.shape(), "another model would be held against the same baseline"
+        except UsageError as error:
+            assert_one_line(error, self.path)
+        printed, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            status = analytical.main(["--model", str(self.path), "--json"])
+        assert status in (0, 2)
+        if status:
+            assert errors.getvalue().startswith("error: ")
+        else:
+            assert "NaN" not in printed.getvalue()
+
+
+@pytest.fixture(params=CONFIGS)
+def configuration(request, tmp_path):
+    return Configuration(tmp_path, CONFIGS[request.param])
+
+
+@fault("Files", "bytes of a model's config.json damaged (3 x 700 mutations)", SOUND_MODEL)
+def test_damaged_bytes_of_a_configuration(configuration):
+    @settings(max_examples=700)
+    @given(damaged(json.dumps(configuration.sound.config, indent=1).encode()))
+    def check(data):
+        configuration.check(data)
+
+    check()
+
+
+@fault("Files", "values of a model's config.json replaced (3 x 700 mutations)", SOUND_MODEL)
+def test_misfilled_configurations(configuration):
+    @settings(max_examples=700)
+    @given(misfilled(configuration.sound.config))
+    def check(document):
+        configuration.check(json.dumps(document).encode())
+
+    check()
+
+
+SHAREGPT = [
+    {"id": str(i), "conversations": [
+        {"from": "human", "value": "how fast is it " * (i + 2)},
+        {"from": "gpt", "value": "as fast as memory allows " * (i + 2)},
+        {"from": "human", "value": "thanks"},
+    ]}
+    for i in range(4)
+]  # fmt: skip
+CONVERSATIONS = "a usage error of one line, or conversations that the file holds, within the limits"
+
+
+def sharegpt_check(text, encode):
+    """An error of one line, or conversations whose prompts are in the file and whose lengths are within the limits."""
+    try:
+        found = sharegpt.parse(text, "--sharegpt: file.json", encode, 512)
+    except UsageError as error:
+        assert_one_line(error, "--sharegpt: file.json")
+        return
+    turns = [
+        turn for entry in json.loads(text) if len(entry["conversations"]) > 1 for turn in entry["conversations"][:2]
+    ]
+    said = [turn["value"] for turn in turns]
+    lengths = [len(encode(value)) if encode else len(value) // 4 for value in said]
+    for conversation in found:
+        assert conversation.input_len in lengths
+        assert conversation.output_len in lengths
+        assert min(conversation.input_len, conversation.output_len) >= 4
+        assert conversation.input_len + conversation.output_len <= 512
+        assert conversation.prompt is None or list(conversation.prompt) in map(encode, said)
+
+
+@pytest.fixture(scope="module", params=["estimated", "encoded"])
+def encode(request, tmp_path_factory):
+    """How lengths are found: by characters, or by a tokenizer of words."""
+    if request.param == "estimated":
+        return None
+    directory = tmp_path_factory.mktemp("weights")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "fast": 1, "memory": 2}, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return encoder(str(directory))
+
+
+@fault("Files", "bytes of a ShareGPT file damaged (2 x 500 mutations)", CONVERSATIONS)
+def test_damaged_bytes_of_sharegpt(encode):
+    @settings(max_examples=500)
+    @given(damaged(json.dumps(SHAREGPT).encode()))
+    def check(data):
+        sharegpt_check(data.decode("utf-8", "replace"), encode)
+
+    check()
+
+
+@fault("Files", "values of a ShareGPT file replaced (2 x 500 mutations)", CONVERSATIONS)
+def test_misfilled_sharegpt(encode):
+    @settings(max_examples=500)
+    @given(misfilled({"all": SHAREGPT}))
+    def check(document):
+        sharegpt_check(json.dumps(document.get("all")), encode)
+
+    check()
+
+
+@pytest.mark.cpu
+def test_half_a_surrogate_pair_is_a_token_like_any_other(encode):
+    turns = [{"value": "is \ud800 fast, what is memory, what else"}] * 2
+    (found,) = sharegpt.parse(json.dumps([{"conversations": turns}]), "file.json", encode, 512)
+    assert found.input_len >= 4
+
+
+@fault(
+    "Files",
+    "a tokenizer.json that is none",
+    "a usage error of one line: the file and the tokenizer's words",
+    quick=True,
+)
+def test_a_damaged_tokenizer(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": ')
+    with pytest.raises(UsageError, match="not a tokenizer: ") as caught:
+        encoder(str(tmp_path))
+    assert_one_line(caught.value, tmp_path / "tokenizer.json")
+
+
+REPORTED = "`python -m fixtures.report`: an error of one line, or reports"
+
+
+def reported(directory):
+    """Make the reports again: an error of one line that names the directory, or both of them."""
+    errors = io.StringIO()
+    for name in ("report.md", "report.html"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        status = report.main([str(directory)])
+    made = (directory / "report.md").exists() and (directory / "report.html").exists()
+    text = errors.getvalue()
+    if status:
+        assert not made
+        assert text.startswith(f"error: {directory}")
+        assert text.count("\n") == 1
+    else:
+        assert made
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A small run, as run.json has it."""
+    return json.loads(run_module.text(synthetic_run(cells=2, boots=1, known=2)))
+
+
+@fault("Files", "values of a run's run.json replaced (100 mutations)", REPORTED)
+def test_misfilled_runs(told, tmp_path):
+    @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(misfilled(told))
+    def check(document):
+        (tmp_path / run_module.FILE).write_text(json.dumps(document))
+        reported(tmp_path)
+
+    check()
+
+
+@fault("Files", "bytes of a killed run's samples damaged (40 mutations)", REPORTED)
+def test_damaged_samples(told, tmp_path):
+    (tmp_path / run_module.FILE).write_text(json.dumps(told | {"cells": []}))
+    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in told["cells"]]
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(damaged("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
+    def check(data):
+        (tmp_path / SAMPLES).write_bytes(data)
+        reported(tmp_path)
 
     check()
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perf_tests.harness.faults import fake_engine
+from fixtures.report import __main__ as report
+from fixtures.report.run import CUT_OFF
+from perf_tests.harness.faults import fake_engine, kill
 from perf_tests.harness.faults.shared_object import compiled
 from perf_tests.harness.faults.suite import BATCH_1, wait_until
 from perf_tests.harness.faults.table import fault
@@ -59,12 +61,43 @@ def test_two_signals(suite):
     assert_kept(suite, interrupted(suite, signal.SIGINT, signal.SIGINT))
 
 
-@fault("Host", "SIGKILL of pytest", "the server is ended by its supervisor", "samples.jsonl")
+@fault(
+    "Host",
+    "SIGKILL of pytest",
+    "the server is ended by its supervisor",
+    "samples.jsonl; `python -m fixtures.report RUN` makes a report of it",
+)
 def test_a_kill(suite):
     suite.boots_with(HANGS)
     done = interrupted(suite, signal.SIGKILL)
     assert done.status == -signal.SIGKILL
     assert suite.samples() == ["startup", "batch-1"]
+    assert report.main([str(suite.artifacts)]) == 0
+    text = (suite.artifacts / "report.md").read_text()
+    assert "**Nothing was judged.**" in text
+    assert CUT_OFF in text
+    assert "/batch-1 | output_throughput" in text
+    assert CUT_OFF in (suite.artifacts / "report.html").read_text()
+
+
+@fault(
+    "Host",
+    "SIGKILL of pytest, at random moments",
+    "no process, shared memory or lock is left (with a real engine: `tox -e kill`)",
+    "samples.jsonl: every cell that was measured",
+)
+def test_kills_at_random_moments(suite, shared_memory, capsys):
+    suite.boots_with(f"--fork --shm {shared_memory[0]}")
+    options = [
+        f"--deployment={suite.deployment}",
+        f"--engine-env=vllm={suite.engine}",
+        f"--baselines={suite.baselines}",
+    ]
+    assert kill.main(["--times=4", "--", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[0].endswith(" s, 3 cells")
+    assert all(line.endswith("nothing left behind, nothing lost") for line in lines[1:]), lines
 
 
 @pytest.fixture
@@ -170,7 +203,7 @@ def test_read_only_baselines(suite, mounted):
 
 @fault("Host", "disk full where the run is kept", "cells and run fail, cause named; judged all the same", "baselines")
 def test_the_disk_of_the_artifacts_is_full(suite, mounted):
-    mounted(suite.artifacts, "size=8k")
+    mounted(suite.artifacts, "size=12k")
     done = suite.run("--update-baselines")
     assert done.status == 1
     assert "/report.md: cannot be written: No space left on device; make room" in done.text
