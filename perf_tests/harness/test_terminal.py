@@ -50,7 +50,9 @@ def usual(session, tmp_path_factory):
 
 
 def clean(variables):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_") and k not in ("NO_COLOR", "FORCE_COLOR")}
+    # With CI set pytest tells a failure once more in its summary.
+    given = ("NO_COLOR", "FORCE_COLOR", "CI")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_") and k not in given}
     return kept | {"COLUMNS": "120"} | variables
 
 
