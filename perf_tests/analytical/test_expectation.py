@@ -19,7 +19,7 @@ SETUP = Setup(
 
 
 def expectation(kv_tokens=100_000, **traffic):
-    workload = Workload("w", input_len=32, output_len=64, **traffic)
+    workload = Workload("w", **{"input_len": 32, "output_len": 64} | traffic)
     return expect(SETUP, hardware().host_term("vllm-0.26", "h100"), workload, kv_tokens, 4096)
 
 
@@ -37,6 +37,7 @@ def test_a_small_kv_cache_lowers_the_expected_throughput():
 def test_nothing_is_expected_where_the_model_has_nothing_to_say():
     assert expectation(kind="startup") is None
     assert expectation(kind="batch", batch_size=8, prefix_len=16) is None
+    assert expectation(kind="online", rate=2, num_prompts=9, output_len=1) is None, "answers of one token have no pace"
     assert expectation(kind="online", rate=2, num_prompts=9, lengths="sharegpt", dataset="1f2e") is None
 
 
