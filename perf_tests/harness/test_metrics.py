@@ -81,3 +81,7 @@ def test_a_client_that_misses_its_schedule_is_unfit():
     assert summary(send_lag_p99=0.005).unfit == ""
     late = "the client sent p99 5.1 ms late (limit 5 ms): free a core for it"
     assert summary(send_lag_p99=0.0051).unfit == late
+    # Where no first token is observed, half a percent of the whole is allowed.
+    assert summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=1.02).unfit == ""
+    assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, ttft_p50=math.nan, duration=1.1).unfit
+    assert "limit 5 ms" in summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=0.5).unfit

@@ -34,6 +34,8 @@ class MockEngine(Engine):
     def lock(self, device):
         return "mock"
 
+    tells_compilation = True
+
     def command(self, python, spec, port):
         model = self.model or spec.served_name
         return [
