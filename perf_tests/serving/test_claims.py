@@ -30,11 +30,15 @@ def sizes(night):
 def value(night):
     """The value of a metric by model, tensor-parallel size and workload."""
 
-    def read(model, tp, workload, metric):
+    def read(model, tp, workload, metric, engine=""):
+        """Of the first engine that has the cell, unless one is named."""
         for cell in night.cells:
-            if (cell.block.model, cell.block.tensor_parallel, cell.workload.name) == (model, tp, workload):
+            block = cell.block
+            asked = (model, tp, workload, engine or block.engine)
+            if (block.model, block.tensor_parallel, cell.workload.name, block.engine) == asked:
                 return measured(cell, metric)
-        pytest.skip(f"deployment {night.deployment.name} has no cell of {model} at TP={tp} under {workload}")
+        of = f"{engine}'s {model}" if engine else model
+        pytest.skip(f"deployment {night.deployment.name} has no cell of {of} at TP={tp} under {workload}")
 
     def measured(cell: Cell, metric: str) -> float:
         try:
@@ -48,6 +52,17 @@ def value(night):
         return sample.metrics[metric]
 
     return read
+
+
+@pytest.fixture
+def ahead(sizes, value):
+    """By how many percent SGLang's metric exceeds vLLM's under a workload, by tensor-parallel size."""
+
+    def compare(model, workload, metric):
+        both = {tp: [value(model, tp, workload, metric, engine) for engine in ("vllm", "sglang")] for tp in sizes}
+        return {tp: 100 * (sglang / vllm - 1) for tp, (vllm, sglang) in both.items()}
+
+    return compare
 
 
 @pytest.mark.claim("tp2-no-gain")
@@ -111,3 +126,24 @@ def test_ttft_of_moe_is_that_of_a_dense_model_of_its_active_size(claim, sizes, v
     for tp in sizes:
         moe, dense = (value(name, tp, "batch-1", "ttft_p50") for name in (MOE, DENSE))
         assert claim.admits(moe / dense / active_ratio), f"TP={tp}: {moe * 1e3:.1f} ms against {dense * 1e3:.1f} ms"
+
+
+@pytest.mark.claim("sglang-ahead")
+@pytest.mark.parametrize("workload", ["offline-100", "offline-150"])
+def test_sglang_is_not_far_ahead_on_a_dense_model(claim, ahead, workload):
+    for tp, percent in ahead(DENSE, workload, "output_throughput").items():
+        assert percent < claim.value * (1 - claim.tolerance), f"TP={tp}, {workload}: {percent:+.1f}%"
+
+
+@pytest.mark.claim("sglang-moe-ahead")
+@pytest.mark.parametrize("workload", ["offline-100", "offline-150", "online-8"])
+def test_sglang_is_not_ahead_on_mixtral(claim, ahead, workload):
+    for tp, percent in ahead(MOE, workload, "output_throughput").items():
+        assert percent < claim.value * (1 - claim.tolerance), f"TP={tp}, {workload}: {percent:+.1f}%"
+
+
+@pytest.mark.claim("sglang-moe-ahead")
+def test_sglang_has_vllms_ttft_on_mixtral(ahead):
+    """Within what TTFT differs by between machines."""
+    for tp, percent in ahead(MOE, "batch-1", "ttft_p50").items():
+        assert abs(percent) < 15, f"TP={tp}: {percent:+.1f}%"
