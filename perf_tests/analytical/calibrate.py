@@ -2,9 +2,10 @@
 
     python -m perf_tests.analytical.calibrate
 
-``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26``: five constants on
-Llama-3.1-8B's batches up to 128 in the committed baselines of both cards; everything else in them is held back, among it
-every cell of Mixtral-8x7B. ``weight_only``: two constants on the batches of its AWQ checkpoint, found on a grid.
+``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
+constant per card and three more on Llama-3.1-8B's batches up to 128 in the committed baselines; everything else in them is
+held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more, found on a grid
+on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ from perf_tests.analytical.models import architecture
 from perf_tests.harness.server_process import ROOT
 
 CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
+VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
 # The models in the baselines: name of the file, configuration, format of the weights.
 MODELS = (
@@ -46,6 +48,7 @@ FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 class Point:
     """One boot's values of one cell."""
 
+    platform: str
     card: str
     model: str
     format: str
@@ -60,7 +63,8 @@ class Point:
     @property
     def fitted(self) -> bool:
         """Whether the host terms were fitted to it."""
-        return self.model == DENSE and self.workload.name in FITTED
+        stalled = self.platform == SGLANG and self.workload.kind == "online"
+        return self.model == DENSE and (self.workload.name in FITTED or stalled)
 
     @property
     def unpacked(self) -> bool:
@@ -68,17 +72,18 @@ class Point:
         return self.format == "awq" and self.workload.kind == "batch"
 
 
-def recorded() -> Iterator[Point]:
-    """Everything in the committed baselines that the model has an expectation for."""
+def recorded(platform: str) -> Iterator[Point]:
+    """Everything in a platform's committed baselines that the model has an expectation for."""
+    engine = platform.partition("-")[0]
     for directory, card in CARDS.items():
         for name, model, form in MODELS:
-            found = baseline.read(ROOT / "baselines" / directory / "vllm-tp1-random" / f"{name}.json")
+            found = baseline.read(ROOT / "baselines" / directory / f"{engine}-tp1-random" / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
                 if cell.workload["kind"] not in ("startup", "routing"):
                     workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
-                    tokens = found.cells[f"vllm/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
+                    tokens = found.cells[f"{engine}/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
                     for boot in cell.boots:
-                        yield Point(card, model, form, workload, boot.metrics, int(tokens))
+                        yield Point(platform, card, model, form, workload, boot.metrics, int(tokens))
 
 
 def document_points() -> list[Measured]:
@@ -97,10 +102,12 @@ def document_points() -> list[Measured]:
 def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
     """The host term of each card: steps from TPOT, then prefill from what of the latency they leave unexplained.
 
-    A step constant per card; the constants per sequence, per prefill and per request are the program's and shared.
+    A step constant per card; the constants per sequence, per prefill and per request (which is no less than nothing) are the
+    program's and shared.
     """
     cards = list(dict.fromkeys(p.card for p in points))
-    paced = [p for p in points if p.fitted and "tpot_p50" in p.metrics]
+    batches = [p for p in points if p.fitted and p.workload.kind == "batch"]
+    paced = [p for p in batches if "tpot_p50" in p.metrics]
     rows, wanted = [], []
     for p in paced:
         batch, tpot = p.workload.batch_size, p.metrics["tpot_p50"]
@@ -114,13 +121,30 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
         return HostTerm(*(Figure(float(v), "calibrated", "") for v in values))
 
     rows, wanted = [], []
-    for p in (p for p in points if p.fitted):
+    for p in batches:
         batch, latency = p.workload.batch_size, p.metrics["latency"]
         known = serving.latency_seconds(p.setup, term(p.card), batch, p.workload.input_len, p.workload.output_len)
         rows.append([1 / latency, batch / latency])
         wanted.append(1 - known / latency)
     prefill, request = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
-    return {card: term(card, prefill, request) for card in cards}
+    if request < 0:
+        (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
+    hosts = {card: term(card, prefill, request) for card in cards}
+    online = [p for p in points if p.fitted and p.workload.kind == "online"]
+    return {card: fit_stall(online, host) for card, host in hosts.items()} if online else hosts
+
+
+def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
+    """``host`` with its ``stall_seconds``: least squares of log TPOT, to half a millisecond."""
+
+    def stalled(half_milliseconds: int) -> HostTerm:
+        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
+
+    def loss(candidate: int) -> float:
+        errors = filter(None, (error(p, stalled(candidate)) for p in points))
+        return sum(math.log(1 + by) ** 2 for _, by in errors)
+
+    return stalled(min(range(1, 21), key=loss))
 
 
 def fit_unpacking(points: list[Point]) -> tuple[float, float]:
@@ -132,7 +156,7 @@ def fit_unpacking(points: list[Point]) -> tuple[float, float]:
         found = []
         for p in wanted:
             setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
-            term = hardware().host_term("vllm-0.26", p.card)
+            term = hardware().host_term(VLLM, p.card)
             expected = serving.latency_seconds(
                 setup, term, p.workload.batch_size, p.workload.input_len, p.workload.output_len
             )
@@ -170,20 +194,23 @@ def main() -> None:
     print("  left out:", ", ".join(f"{n} {e:+.2%}" for n, e in zip(names, left_out, strict=True)))
     print(f"  mean error {statistics.mean(map(abs, left_out)):.2%}, without a host "
           f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}")  # fmt: skip
-    points = list(recorded())
-    hosts = fit_cards(points)
-    for card, host in hosts.items():
-        print(f"vllm-0.26 {card}:", {f.name: f"{getattr(host, f.name).value:.4g}" for f in dataclasses.fields(host)})
-    print("unpacking of weight-only formats:", dict(zip(UNPACKING, fit_unpacking(points), strict=True)))
     rows = []
-    for point in points:
-        if result := error(point, hosts[point.card]):
-            rows.append((point.card, f"{point.model} {point.format}", point.workload.name, result[0],
-                         f"{result[1]:+.1%}", "fitted" if point.fitted or point.unpacked else "held back"))  # fmt: skip
-    print(tabulate(rows, ("card", "model", "workload", "metric", "error", "")))
-    for kind, errors in held_back(points, hosts).items():
-        print(f"held back, {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
-              f"worst {max(map(abs, errors)):.1%}")  # fmt: skip
+    for platform in (VLLM, SGLANG):
+        points = list(recorded(platform))
+        hosts = fit_cards(points)
+        for card, host in hosts.items():
+            constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
+            print(f"{platform} {card}:", {name: f"{figure.value:.4g}" for name, figure in constants.items() if figure})
+        for point in points:
+            if result := error(point, hosts[point.card]):
+                rows.append((platform, point.card, f"{point.model} {point.format}", point.workload.name, result[0],
+                             f"{result[1]:+.1%}", "fitted" if point.fitted or point.unpacked else "held back"))  # fmt: skip
+        for kind, errors in held_back(points, hosts).items():
+            print(f"held back, {platform} {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
+                  f"worst {max(map(abs, errors)):.1%}")  # fmt: skip
+    unpacking = fit_unpacking(list(recorded(VLLM)))
+    print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
+    print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ GIB = 2**30
 LOGGED = 0.05 * GIB
 # Kernels that unpack weights keep something of their own for every layer.
 UNPACKED = 0.005
+# SGLang reports by how much the memory in use has grown, in what its allocator takes from the driver.
+GROWTH = 0.005
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "baselines").rglob("*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
@@ -26,7 +28,8 @@ def test_weights_are_what_the_engine_reports(path):
     for cell_id, cell in startups.items():
         _, model, parallel, _ = cell_id.split("/")
         name, _, form = model.rpartition("-") if model.endswith(("-fp8", "-awq", "-gptq")) else (model, "", "bf16")
-        close = UNPACKED if precision(form).weight_only else 1e-3
+        close = GROWTH if cell_id.startswith("sglang/") else 1e-3
+        close = UNPACKED if precision(form).weight_only else close
         weights = memory.weight_bytes_per_gpu(
             architecture(name),
             precision(form),

@@ -1,5 +1,6 @@
 """A schedule played through the model: alone, in a burst, steadily, and where not all fit."""
 
+import dataclasses
 import math
 import random
 import statistics
@@ -12,6 +13,7 @@ from fixtures.analytical import schedule, serving, step
 from fixtures.errors import UsageError
 from fixtures.workloads import arrivals
 from fixtures.workloads.traffic import Arrival
+from perf_tests.analytical.strategies import figure
 from perf_tests.analytical.test_serving_model import DENSE, HOST, MOE, hosts
 
 pytestmark = pytest.mark.cpu
@@ -66,6 +68,32 @@ def test_an_arrival_stretches_the_step_that_it_shares():
     both = schedule.play(DENSE, HOST, [second, first], 10_000)
     added = step.added_by_prefill(DENSE, 1.0, 125, 3000)
     assert both[1].tpot - alone.tpot == pytest.approx(added / 49, rel=0.05)
+
+
+@given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.02), st.integers(1, 5), st.integers(1, 2000))
+def test_a_pass_of_its_own_holds_up_everybody_in_decode(setup, stall, others, input_len):
+    """For as long as it takes the device, and for what of the host's time it waits for."""
+    term = dataclasses.replace(HOST, stall_seconds=figure(stall))
+    requests = [Arrival(0.0, 100, 50)] * others
+    without = schedule.play(setup, term, requests, 100_000)
+    late = Arrival(without[0].ttft + 10 * without[0].tpot, input_len, 1)
+    *streams, last = sorted(
+        schedule.play(setup, term, [*requests, late], 100_000), key=lambda one: math.isnan(one.tpot)
+    )
+    taken = step.prefill(setup, 1, input_len).device + stall
+    for stream in streams:
+        assert stream.tpot - without[0].tpot == pytest.approx(taken / 49, rel=1e-3)
+    assert last.ttft >= taken
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, schedules)
+@settings(max_examples=20)
+def test_passes_of_their_own_never_bring_a_first_token_later_than_the_whole_prefill(setup, term, requests):
+    """Of a request that arrives alone: the part that stalls is part of what the host adds, not more of it."""
+    stalled = dataclasses.replace(term, stall_seconds=term.prefill_seconds)
+    first = min(requests, key=lambda r: r.at)
+    (one,) = schedule.play(setup, stalled, [first], 100_000)
+    assert one.ttft == pytest.approx(serving.prefill_seconds(setup, term, 1, first.input_len))
 
 
 @pytest.mark.parametrize(("kv_tokens", "together"), [(300, 1000), (10**6, 2)])

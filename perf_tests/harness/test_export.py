@@ -20,14 +20,16 @@ def table(path):
 
 def test_baselines_as_csv(tmp_path, capsys):
     out = tmp_path / "samples.csv"
-    assert export.main([str(ROOT / "baselines" / "h200x1"), "--out", str(out)]) == 0
+    directory = ROOT / "baselines" / "h200x1" / "vllm-tp1-random"
+    assert export.main([str(directory), "--out", str(out)]) == 0
     lines = table(out)
     assert capsys.readouterr().out == f"{out}: {len(lines)} lines\n"
     assert tuple(lines[0]) == export.COLUMNS
     latency = [one for one in lines if one["metric"] == "latency" and one["workload"] == "batch-1"]
     boots = {one["boot"] for one in latency if one["model"] == "mixtral-8x7b"}
-    (path,) = (ROOT / "baselines" / "h200x1").rglob("mixtral-8x7b.json")
-    (cell,) = [b for b in json.loads(path.read_text())["benchmarks"] if b["name"] == "batch-1"]
+    (cell,) = [
+        b for b in json.loads((directory / "mixtral-8x7b.json").read_text())["benchmarks"] if b["name"] == "batch-1"
+    ]
     assert boots == {boot["boot"] for boot in cell["extra_info"]["boots"]}
     own = [one for one in latency if one["boot"] in boots]
     assert sorted(one["repetition"] for one in own) == sorted([*"12345", "median"] * len(boots))

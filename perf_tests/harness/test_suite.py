@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -224,7 +225,8 @@ def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing
     (path,) = (suite.directory / "h200x1").rglob("vllm-*/mixtral-8x7b.json")
     data = json.loads(path.read_text())
     (cell,) = [b for b in data["benchmarks"] if b["fullname"].endswith("/batch-32")]
-    cell["extra_info"]["boots"][-1]["metrics"]["latency"] *= 1.10
+    *others, last = (boot["metrics"] for boot in cell["extra_info"]["boots"])
+    last["latency"] = 1.10 * statistics.fmean(other["latency"] for other in others)
     path.write_text(json.dumps(data))
     done = replay(suite, suite.directory / "h200x1", "--strict-verdicts", "--cells=vllm/mixtral-8x7b/*")
     assert done.returncode == 1
