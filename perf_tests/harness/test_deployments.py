@@ -73,6 +73,11 @@ def test_a_users_deployment_needs_no_code(tmp_path):
         ),
         ("batch_size = 1", "batch_size = 0", "batch_size must be positive"),
         ("output_len = 4", "output_len = 9000", "needs 9004 tokens, max_model_len is 4096"),
+        (
+            "batch_size = 1",
+            'batch_size = 1\nengines = ["sglang"]',
+            "names 'sglang', which is not among the deployment's",
+        ),
         ("[[models]]", "gated = ['speed']\n[[models]]", "unknown metric 'speed'"),
         ("[[models]]", "[tolerances]\nlatency = 5\n[[models]]", "tolerances.latency: expected a fraction below 1"),
         ('hardware = "cpu"', 'hardware = "cpu', "not valid TOML: .*line 3"),
@@ -91,6 +96,11 @@ def test_unknown_names_list_what_there_is():
         deployments.load("h300", ENGINES)
     with pytest.raises(UsageError, match=r"no cell of deployment 'cpu' matches 'nothing'; cells are vllm/"):
         cells(deployments.load("cpu", ENGINES), ["nothing"])
+
+
+def test_a_workload_of_one_engine_is_not_measured_on_the_other():
+    routing = [cell.block.engine for cell in cells(deployments.load("h200x1", ENGINES), ["*/routing"])]
+    assert routing == ["vllm"]
 
 
 def test_references_of_ratios():

@@ -27,6 +27,7 @@ from fixtures.gate.results import Samples
 from fixtures.hardware.fingerprint import fingerprint
 from fixtures.report.engines import pairs
 from fixtures.store import baseline
+from perf_tests.harness import record_stream
 from perf_tests.harness.faults import fake_engine
 from perf_tests.harness.server_process import mock_server
 from perf_tests.harness.synthetic_run import synthetic_run
@@ -86,6 +87,14 @@ def test_capture_and_profiler_are_there_only_when_asked_for():
     assert SGLANG.environment(spec(random_weights=False)) == {}
 
 
+def test_capture_of_a_model_that_cannot_be_captured_is_refused_before_it_is_booted():
+    """As on the card, where the server died of it at the first request."""
+    block = Block("sglang", "mixtral-8x7b", 1)
+    refused = dataclasses.replace(spec_of(deployment.load("h200x1", ENGINES), block), capture_routing=True)
+    with pytest.raises(EngineError, match=r"sglang can't tell which experts .*mixtral-8x7b routes to: in 0\.5\.17"):
+        SGLANG.command("python", refused, 1)
+
+
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])
 def test_the_kv_budget_of_both_engines_holds_as_many_tokens_as_was_measured(model):
     """VLLM's own count on an H200, committed: 30 GiB by 128 KiB a token."""
@@ -97,7 +106,7 @@ def test_the_kv_budget_of_both_engines_holds_as_many_tokens_as_was_measured(mode
 
 # -- what they say ---------------------------------------------------------------------------------------------------------
 
-# Lines in the formats of SGLang 0.5.17's source; two ranks say the same.
+# As two ranks would say it, in the formats of SGLang 0.5.17's source; below is a real log of one.
 SGLANG_LOG = """\
 [2026-11-24 02:17:00 TP0] Load weight end. elapsed=12.25 s, type=MixtralForCausalLM, avail mem=50.10 GB, mem usage=43.51 GB.
 [2026-11-24 02:17:00 TP1] Load weight end. elapsed=12.75 s, type=MixtralForCausalLM, avail mem=50.10 GB, mem usage=43.50 GB.
@@ -135,6 +144,21 @@ def test_sglangs_report_comes_from_its_log_and_its_endpoint():
         "prefix cache": "radix",
         "prefill chunk": "8192 tokens",
     }
+
+
+def test_a_boot_that_was_recorded_is_understood():
+    """Mixtral-8x7B on one H200; lines of its log as they were, but for the directory."""
+    log = (record_stream.DIRECTORY / "sglang-0.5.17-boot.log").read_text()
+    report = SGLANG.report(log, "http://127.0.0.1:9")
+    assert report.weight_bytes == 87.01 * GIB
+    assert report.kv_tokens == 245760
+    assert (report.load_seconds, report.capture_seconds) == (0.24, pytest.approx(33.56 + 9.33))
+    assert report.execution["MoE tables"] == "of another Triton: triton_3_1_0/E=8,N=14336,device_name=NVIDIA_H200.json"
+    assert report.execution["CUDA graphs"] == "prefill breakable, 58 sizes up to 8192; decode full, 36 sizes up to 256"
+    assert list(dict.fromkeys(filter(None, map(SGLANG.phase, log.splitlines())))) == [
+        "starting workers", "loading weights", "weights loaded", "KV cache allocated", "capturing CUDA graphs",
+        "starting HTTP server", "warming up", "warm",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("info", ["", "[]", '{"internal_states": 7}', '{"internal_states": [null]}', "{"])
