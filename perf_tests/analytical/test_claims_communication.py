@@ -1,22 +1,38 @@
 """Claims about what GPUs exchange, under tensor and under expert parallelism."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from fixtures.analytical import communication, step
+from fixtures.analytical.architecture import from_config
 from fixtures.analytical.hardware import gpu
 from fixtures.analytical.moe_forward import Experts, expert
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
+from fixtures.models.model import Model
+from fixtures.routing import trace
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
+from perf_tests.harness.server_process import ROOT
 
 pytestmark = pytest.mark.cpu
 
 TP2, EP2, REPLICATED_EP2 = Parallel(2), Parallel(2, 2), Parallel(1, 2)
 LAYERS, LAYER = len(MIXTRAL.layers), MIXTRAL.layers[0]
+TWIN = from_config(Model.load("mixtral-8x7b-twin", "test").config, "test")
+
+
+def counted(name):
+    """All-reduces of a step, and bytes per token over those of the twin's hidden vector, as vLLM's trace has them."""
+    path = ROOT / "perf_tests" / "harness" / "traces" / f"vllm-cpu-{name}.pt.trace.json"
+    (found,) = {
+        (step.calls("all-reduce"), step.payload("all-reduce") / step.tokens / (2 * TWIN.hidden_size))
+        for step in trace.steps(json.loads(path.read_text())["traceEvents"])
+    }
+    return found
 
 
 @pytest.mark.claim("tp-all-reduce-per-expert")
@@ -35,6 +51,22 @@ def test_only_expert_parallelism_sends_tokens_to_experts():
 @pytest.mark.claim("tp-bytes-per-token")
 def test_bytes_of_a_token(claim):
     assert claim.admits(communication.bytes_per_token(MIXTRAL, TP2) / 2**10)
+
+
+@pytest.mark.claim("tp-bytes-per-token")
+def test_an_engine_exchanges_the_bytes_of_a_token_and_its_embedding(claim):
+    calls, vectors = counted("tp2-rank0")
+    assert calls == vectors == 2 * len(TWIN.layers) + 1
+    vector = MIXTRAL.hidden_size * 2 / 2**10
+    assert claim.admits((vectors - 1) / len(TWIN.layers) * LAYERS * vector)
+    assert (2 * LAYERS + 1) * vector == 520
+
+
+@pytest.mark.claim("ep-bytes-per-token")
+@pytest.mark.claim("ep-half-of-tp")
+@pytest.mark.claim("ep-removes-sync")
+def test_an_engine_exchanges_the_same_with_expert_parallelism_beside_tensor_parallel_attention():
+    assert counted("tp2-ep2-rank0") == counted("tp2-rank0")
 
 
 @pytest.mark.claim("tp-bytes-per-step")

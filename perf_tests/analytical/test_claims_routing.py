@@ -1,5 +1,7 @@
 """Claims about the router, the balance of experts, and the kernel that runs them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,9 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.models.model import Model
+from fixtures.routing.skew import SHARES, draw
 from perf_tests.analytical.models import MIXTRAL
+from perf_tests.harness.server_process import ROOT
 
 pytestmark = pytest.mark.cpu
 
@@ -29,8 +33,29 @@ def setup():
     return Setup(MIXTRAL, gpu("h200"), Parallel(2), precision("bf16"))
 
 
+@pytest.fixture(scope="module")
+def measured():
+    """The table of docs/routing.md: by tokens the columns, and by routing the time over that of balanced routing."""
+    text = (ROOT / "docs" / "routing.md").read_text().partition("## What imbalance costs")[2].partition("\n## ")[0]
+    header, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*$", text, re.MULTILINE)
+    )
+    found = {}
+    for row in rows:
+        cells = dict(zip(header, row, strict=True))
+        ratios = {name: 1 + float(cells[name].partition("%")[0]) / 100 for name in SHARES if name != "balanced"}
+        found[int(cells["tokens"].replace(",", ""))] = cells, ratios
+    return found
+
+
 def expert_seconds(setup, batch):
     return step.decode(setup, batch, CONTEXT).experts
+
+
+def drawn(name, tokens):
+    """How many tokens each expert got when this routing was timed."""
+    chosen = draw(np.array(SHARES[name]), tokens, TOP_K, np.random.default_rng(tokens))
+    return np.bincount(chosen.ravel(), minlength=EXPERTS)
 
 
 @pytest.mark.claim("softmax-router")
@@ -81,11 +106,38 @@ def test_the_kernel_takes_as_long_as_all_touched_experts_together(setup):
     assert expert_seconds(setup, 128) < 1.2 * expert_seconds(setup, 32)
 
 
+@pytest.mark.claim("slowest-expert")
+def test_the_busiest_expert_does_not_set_the_time_that_was_measured(measured):
+    for tokens, (_, ratios) in measured.items():
+        for name, ratio in ratios.items():
+            by_the_rule = drawn(name, tokens).max() / drawn("balanced", tokens).max()
+            assert by_the_rule >= (1.4 if tokens > 1 else 1)
+            assert ratio < 1.27
+            assert ratio < by_the_rule or tokens == 1
+            if name == "collapsed":
+                assert ratio < 1
+            elif tokens >= 1024:
+                assert ratio == pytest.approx(1, abs=0.02)
+
+
+def test_row_blocks_are_those_of_the_routings_that_were_timed(measured):
+    for tokens, (cells, _) in measured.items():
+        blocks = [int(np.ceil(drawn(name, tokens) / int(cells["block"])).sum()) for name in SHARES]
+        assert cells["row blocks"] == ", ".join(map(str, blocks))
+
+
 @pytest.mark.claim("imbalance-25-percent")
 def test_its_rule_gives_more_than_25_percent(claim):
     saved = 100 * (1 - UNIFORM / 0.30)
     assert saved == pytest.approx(58.3, abs=0.1)
     assert not claim.admits(saved)
+
+
+@pytest.mark.claim("imbalance-25-percent")
+def test_imbalance_costs_25_percent_at_256_tokens_alone(claim, measured):
+    costs = {tokens: 100 * (ratios["30% and 5%"] - 1) for tokens, (_, ratios) in measured.items()}
+    assert [tokens for tokens, cost in costs.items() if claim.admits(cost)] == [256]
+    assert [tokens for tokens, cost in costs.items() if cost > 2] == [128, 256]
 
 
 @pytest.mark.claim("expert-kernel-share")
