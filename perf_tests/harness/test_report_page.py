@@ -207,6 +207,19 @@ def test_sections_that_a_run_has_nothing_for_are_left_out(everything):
     assert {"document", "roofline", "ratio", "experts", "history", "claims", "logs"} <= Elements(everything).ids
 
 
+def test_experts_are_drawn_by_layer_beside_the_band_that_the_document_calls_uniform():
+    even, odd = (0.125,) * 8, (0.3, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+    drawn = charts.layer_strips([even, odd])
+    (left, width) = map(float, re.search(r'class="band" x="([\d.]+)" y="0" width="([\d.]+)"', drawn).groups())
+    rows = [
+        [float(x) for x in re.findall(r"M([\d.]+) ", path)] for path in re.findall(r'dots layer" d="([^"]+)"', drawn)
+    ]
+    assert [len(row) for row in rows] == [8, 8]
+    assert all(place == pytest.approx(left + width / 2, abs=0.1) for place in rows[0])
+    assert width / 2 == pytest.approx(0.15 * (left + width / 2 - 24), abs=0.1)
+    assert [left <= place <= left + width for place in rows[1]] == [False] * 8
+
+
 def test_the_document_s_figures_are_drawn_with_this_run(everything):
     for title in ("Llama-3.1-8B at TP=2, 32 tokens in, 64 out", "Mixtral-8x7B at TP=2, 32 tokens in, 64 out"):
         assert title in everything
