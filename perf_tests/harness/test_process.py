@@ -34,6 +34,7 @@ class MockEngine(Engine):
     def lock(self, device):
         return "mock"
 
+    phases = (("mock: loading", "loading"),)
     tells_compilation = True
 
     def command(self, python, spec, port):
@@ -51,9 +52,6 @@ class MockEngine(Engine):
 
     def environment(self, spec):
         return {"PYTHONPATH": str(ROOT)}
-
-    def phase(self, line):
-        return "loading" if "mock: loading" in line else ""
 
     def compilation(self, line):
         return ENGINES["vllm"].compilation(line)
