@@ -8,6 +8,7 @@ in a sentence) the tox environments, modules, options and markers must exist.
 
 import configparser
 import functools
+import inspect
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from fixtures.engines import environment
 from fixtures.plugin import MARKERS
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +165,8 @@ def _module(module: str, words: list[str]) -> Iterator[str]:
     source = files[0].read_text(encoding="utf-8")
     if "__main__" not in source:
         yield f"{module} is no command"
+    if "add_engine_env(parser)" in source:
+        source += inspect.getsource(environment.add_engine_env)
     for word in words:
         option = word.partition("=")[0]
         if option.startswith("--") and f'"{option}"' not in source and option != "--help":
