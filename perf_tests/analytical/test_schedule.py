@@ -105,3 +105,31 @@ def test_who_does_not_fit_waits_for_a_place(kv_tokens, together):
     assert three[2].ttft > max(stream.ttft + stream.tpot * 49 for stream in two) * 0.95
     with pytest.raises(UsageError, match="^150 tokens do not fit a KV cache of 149$"):
         schedule.play(DENSE, HOST, requests, 149)
+
+
+def test_what_fills_the_kv_cache_to_the_last_token_fits():
+    requests = [Arrival(0.0, 100, 50)] * 2
+    for count in (1, 2):
+        filled = schedule.play(DENSE, HOST, requests[:count], 150 * count)
+        assert filled == schedule.play(DENSE, HOST, requests[:count], 10**6)
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, st.floats(0.01, 0.99), st.integers(50, 300))
+@settings(max_examples=30)
+def test_who_has_no_place_delays_nobody(setup, term, when, output_len):
+    first = Arrival(0.0, 100, output_len)
+    (alone,) = schedule.play(setup, term, [first], 10_000)
+    begins, lasts = step.prefill(setup, 1, 100).device, alone.tpot * (output_len - 1)
+    for at in (begins, begins + when * lasts):  # the moment that a step ends, and any
+        requests = [first, Arrival(at, 100, 50)]
+        assert schedule.play(setup, term, requests, 10_000, 1)[0] == alone
+        served = schedule.play(setup, term, requests, 100 + output_len)  # steps are counted in two parts
+        assert served[0].tpot == pytest.approx(alone.tpot, rel=1e-3)
+        assert served[1].ttft + at > alone.ttft + lasts
+
+
+@given(st.sampled_from((DENSE, MOE)), hosts, st.integers(1, 2000))
+@settings(max_examples=30)
+def test_the_second_token_attends_to_the_prompt_and_the_first(setup, term, input_len):
+    (stream,) = schedule.play(setup, term, [Arrival(0.0, input_len, 2)], 10_000)
+    assert stream.tpot == pytest.approx(serving.decode_step(setup, term, 1, input_len + 1).total, rel=1e-9)

@@ -1,6 +1,8 @@
 """Mutants of the gate, the client's metrics and the analytical model: do the tests notice?
 
 python -m perf_tests.harness.mutation             makes and tests all of them, for half an hour; writes docs/mutation.md
+python -m perf_tests.harness.mutation MODULE...   only those of some modules, and keeps what the last time found of the others
+python -m perf_tests.harness.mutation --rest      only those not tested yet, with MODULE... of these modules
 python -m perf_tests.harness.mutation --again     tests those anew that survived the last time, after tests were added
 python -m perf_tests.harness.mutation --sample N  N of them, drawn with a fixed seed
 
@@ -39,6 +41,7 @@ EQUIVALENT = (
         r"together = min\(max_sequences",
         "prompts that are fewer than there is room for are the rest",
     ),
+    (r"if running else 0", r"if running else 1", "where nothing runs its context is not used"),
     (r"in range\(80\)", r"in range\(81\)", "the search has converged"),
     (r"high - low\) / 3", r"high - low\) / 4", "a search of thirds converges by quarters too"),
     (r"< loss\(right\)", r"<= loss\(right\)", "two losses are never equal but at the optimum"),
@@ -56,11 +59,20 @@ makes them all and writes this page.
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="only its mutants, e.g. fixtures.gate.noise")
     parser.add_argument("--again", action="store_true", help="only those that survived the last time")
+    parser.add_argument("--rest", action="store_true", help="only those that were not tested yet")
     parser.add_argument("--sample", type=int, metavar="N", help="so many, drawn with a fixed seed; default: all")
     args = parser.parse_args(arguments)
     if args.again:
+        _forget_copies()
         _run(*(name for name, code in results().items() if code in (SURVIVED, UNTESTED)))
+    elif args.rest:
+        _forget_copies()
+        _run(*(name for name, code in _read().items() if code is None and _module(name) in args.modules))
+    elif args.modules:
+        _forget_copies()
+        _run(*(f"{module}.*" for module in args.modules))
     else:
         shutil.rmtree(MUTANTS, ignore_errors=True)
         if args.sample:
@@ -142,6 +154,13 @@ def _read() -> dict[str, int | None]:
     for path in sorted(MUTANTS.rglob("*.meta")):
         found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
     return found
+
+
+def _forget_copies() -> None:
+    # mutmut leaves a file alone that it copied once. What it found stays valid by function.
+    for path in MUTANTS.rglob("*"):
+        if path.is_file() and path.suffix != ".meta" and path.name != "mutmut-stats.json":
+            path.unlink()
 
 
 def _run(*names: str) -> None:
