@@ -195,8 +195,8 @@ def main() -> None:
     print(f"  mean error {statistics.mean(map(abs, left_out)):.2%}, without a host "
           f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}")  # fmt: skip
     rows = []
-    for platform in (VLLM, SGLANG):
-        points = list(recorded(platform))
+    found = {platform: list(recorded(platform)) for platform in (VLLM, SGLANG)}
+    for platform, points in found.items():
         hosts = fit_cards(points)
         for card, host in hosts.items():
             constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
@@ -208,7 +208,7 @@ def main() -> None:
         for kind, errors in held_back(points, hosts).items():
             print(f"held back, {platform} {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
                   f"worst {max(map(abs, errors)):.1%}")  # fmt: skip
-    unpacking = fit_unpacking(list(recorded(VLLM)))
+    unpacking = fit_unpacking(found[VLLM])
     print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 

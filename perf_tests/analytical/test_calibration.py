@@ -96,17 +96,13 @@ def test_the_documents_platform_ships_what_the_fit_finds(points):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return list(calibrate.recorded(calibrate.VLLM))
-
-
-@pytest.fixture(scope="module")
-def recorded_sglang():
-    return list(calibrate.recorded(calibrate.SGLANG))
+    """By platform."""
+    return {platform: list(calibrate.recorded(platform)) for platform in (calibrate.VLLM, calibrate.SGLANG)}
 
 
 @pytest.mark.parametrize("platform", [calibrate.VLLM, calibrate.SGLANG])
-def test_the_cards_platform_is_what_the_committed_baselines_give(platform):
-    for card, term in calibrate.fit_cards(list(calibrate.recorded(platform))).items():
+def test_the_cards_platform_is_what_the_committed_baselines_give(recorded, platform):
+    for card, term in calibrate.fit_cards(recorded[platform]).items():
         stored = hardware().host_term(platform, card)
         for field in dataclasses.fields(term):
             found, known = getattr(term, field.name), getattr(stored, field.name)
@@ -116,7 +112,7 @@ def test_the_cards_platform_is_what_the_committed_baselines_give(platform):
 
 def test_what_unpacking_costs_is_what_the_committed_baselines_give(recorded):
     card = hardware().gpu["h100"]
-    found = calibrate.fit_unpacking(recorded)
+    found = calibrate.fit_unpacking(recorded[calibrate.VLLM])
     assert found == pytest.approx((card.moe_unpack_seconds.value, card.moe_unpack_compute.value))
 
 
@@ -128,22 +124,22 @@ def errors_of(points, platform):
 
 def test_held_back_cells_are_predicted(recorded):
     """Every Mixtral cell is among them: a host that was calibrated on the dense model alone."""
-    errors = errors_of(recorded, calibrate.VLLM)
+    errors = errors_of(recorded[calibrate.VLLM], calibrate.VLLM)
     assert len(errors["batch"]) >= 15
     assert statistics.mean(map(abs, errors["batch"] + errors["offline"])) < 0.04
     assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.05
     assert statistics.mean(map(abs, errors["quantised batch"] + errors["quantised offline"])) < 0.10
 
 
-def test_held_back_cells_of_sglang_are_predicted(recorded_sglang):
-    errors = errors_of(recorded_sglang, calibrate.SGLANG)
+def test_held_back_cells_of_sglang_are_predicted(recorded):
+    errors = errors_of(recorded[calibrate.SGLANG], calibrate.SGLANG)
     assert len(errors["online"]) >= 3
     assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.05
 
 
-def test_passes_of_their_own_are_what_slows_sglang_near_its_limit(recorded_sglang):
+def test_passes_of_their_own_are_what_slows_sglang_near_its_limit(recorded):
     """Without them the model would expect a good deal less than was measured."""
-    for point in recorded_sglang:
+    for point in recorded[calibrate.SGLANG]:
         if point.workload.name.startswith("online-70pct"):
             term = hardware().host_term(calibrate.SGLANG, point.card)
             with_stalls, without = (
