@@ -38,6 +38,7 @@ MODELS = (
     (MOE, MOE, "bf16"),
     (f"{MOE}-fp8", MOE, "fp8"),
     (f"{MOE}-awq", MOE, "awq"),
+    (f"{MOE}-gptq", MOE, "gptq"),
 )
 MAX_MODEL_LEN = 4096  # of the deployments on cards
 UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")

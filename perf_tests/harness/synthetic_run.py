@@ -44,7 +44,8 @@ def synthetic_run(
         block = f"{engine}/{model}/tp{tp}"
         if block not in [one.id for one in blocks]:
             shape = MOE if "mixtral" in model else SHAPE
-            fingerprint = {"hardware": "NVIDIA H200", "devices": tp, "model": shape, "tensor_parallel": tp}
+            fingerprint = {"hardware": "NVIDIA H200", "devices": tp, "model": shape, "tensor_parallel": tp, "engine": engine,
+                           "weights": "random"}  # fmt: skip
             blocks.append(Block(block, engine, model, tp, "bf16", fingerprint))
         told.append(_cell(rng, block, i % per_block, boots, known, noise, (changes or {}).get(i, 0.0)))
     return Run("20260331-021700-1a2b", BEGAN.isoformat(), "h200x1", "1 x NVIDIA H200", tuple(blocks), tuple(told),

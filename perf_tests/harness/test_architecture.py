@@ -127,7 +127,12 @@ def test_only_the_plugin_knows_pytest_and_nothing_knows_an_engine():
 
 def test_what_is_imported_is_a_dependency():
     declared = (ROOT / "pyproject.toml").read_text().lower()
-    packages = {"pynvml": "nvidia-ml-py", "otava": "apache-otava", "markupsafe": "jinja2"}
+    packages = {
+        "pynvml": "nvidia-ml-py",
+        "pytest_benchmark": "pytest-benchmark",
+        "otava": "apache-otava",
+        "markupsafe": "jinja2",
+    }
     used = {name for names in imported().values() for name in names if not name.startswith("fixtures")}
     for name in used - set(sys.stdlib_module_names):
         assert f'"{packages.get(name, name)}' in declared, f"{name} is imported and not declared"

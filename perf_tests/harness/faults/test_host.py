@@ -1,5 +1,6 @@
 """Runs that are interrupted or killed, disks that are full, clocks that jump."""
 
+import json
 import mmap
 import secrets
 import shutil
@@ -11,7 +12,10 @@ import psutil
 import pytest
 
 from fixtures.report import __main__ as report
+from fixtures.report import accept
 from fixtures.report.run import CUT_OFF
+from fixtures.store import baseline
+from fixtures.store.sample import SAMPLES
 from perf_tests.harness.faults import fake_engine, kill
 from perf_tests.harness.faults.shared_object import compiled
 from perf_tests.harness.faults.suite import BATCH_1, wait_until
@@ -65,9 +69,9 @@ def test_two_signals(suite):
     "Host",
     "SIGKILL of pytest",
     "the server is ended by its supervisor",
-    "samples.jsonl; `python -m fixtures.report RUN` makes a report of it",
+    "samples.jsonl; `python -m fixtures.report RUN` makes a report of it, `... .accept RUN` baselines",
 )
-def test_a_kill(suite):
+def test_a_kill(suite, tmp_path):
     suite.boots_with(HANGS)
     done = interrupted(suite, signal.SIGKILL)
     assert done.status == -signal.SIGKILL
@@ -78,6 +82,11 @@ def test_a_kill(suite):
     assert CUT_OFF in text
     assert "/batch-1 | output_throughput" in text
     assert CUT_OFF in (suite.artifacts / "report.html").read_text()
+    assert accept.main([str(suite.artifacts), "--baselines", str(tmp_path / "accepted")]) == 0
+    (path,) = (tmp_path / "accepted").rglob("*.json")
+    kept = [json.loads(line) for line in (suite.artifacts / SAMPLES).read_text().splitlines()]
+    # a busy machine may make batch-1 invalid
+    assert set(baseline.read(path).cells) == {one["cell"] for one in kept if not one["invalid"]}
 
 
 @fault(
