@@ -9,6 +9,7 @@ on Llama's online cells. ``weight_only``: two constants on the batches of Mixtra
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import statistics
@@ -19,7 +20,7 @@ from tabulate import tabulate
 
 from fixtures.analytical import calibration, serving, step
 from fixtures.analytical.calibration import Measured
-from fixtures.analytical.expectation import expect
+from fixtures.analytical.expectation import Expectation, expect
 from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
@@ -169,10 +170,15 @@ def fit_unpacking(points: list[Point]) -> tuple[float, float]:
 
 def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
     """The metric that a point is compared by and the model's relative error; None without an expectation."""
-    expectation = expect(point.setup, host, point.workload, point.kv_tokens, MAX_MODEL_LEN)
+    expectation = _expected(point.setup, host, point.workload, point.kv_tokens)
     if expectation is None:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
+
+
+@functools.cache  # the boots of a cell share it
+def _expected(setup: Setup, host: HostTerm, workload: Workload, kv_tokens: int) -> Expectation | None:
+    return expect(setup, host, workload, kv_tokens, MAX_MODEL_LEN)
 
 
 def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:

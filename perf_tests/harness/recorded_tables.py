@@ -1,0 +1,195 @@
+"""Tables of README and docs that come from the committed baselines.
+
+python -m perf_tests.harness.recorded_tables     writes them anew, between ``<!-- table NAME -->`` and ``<!-- /table -->``
+"""
+
+import functools
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tabulate import tabulate
+
+from fixtures.analytical import memory, serving
+from fixtures.analytical.hardware import gpu, hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.gate import committed, engines, results
+from fixtures.gate.metric import METRICS
+from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.store import baseline
+from perf_tests.analytical import calibrate
+from perf_tests.analytical.calibrate import DENSE, MOE, SGLANG, VLLM
+from perf_tests.analytical.models import architecture
+from perf_tests.harness.server_process import ROOT
+
+PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
+BASELINES = ROOT / "baselines"
+H100, H200 = "h100-80gb-hbm3x1", "h200x1"
+GIB = 2**30
+_TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
+# What is shown of the noise; the others are in the command's output.
+NOISE = (
+    "weight_memory", "kv_capacity", "startup_memory", "boot_time", "latency", "total_throughput", "ttft_p50", "tpot_p50",
+    "tpot_p99", "itl_p99", "goodput", "latency_to_dense", "throughput_to_dense",
+)  # fmt: skip
+NAMES = {
+    "latency": "latency", "output_throughput": "output throughput", "tpot_p50": "TPOT median", "ttft_p50": "TTFT median",
+    "goodput": "goodput",
+}  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the baselines have them. Raises KeyError for a table that is not known."""
+    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
+
+
+def markdown(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table as GitHub's markdown has it."""
+    return tabulate(list(rows), list(headers), tablefmt="github", disable_numparse=True)
+
+
+_read = functools.cache(baseline.read)
+
+
+def boots(card: str, model: str, cell: str, metric: str, engine: str = "vllm") -> list[float]:
+    """The valid boots' values of a metric, in base units; none if there is no such cell."""
+    found = _read(BASELINES / card / f"{engine}-tp1-random" / f"{model}.json")
+    stored = found.cells.get(f"{engine}/{model}/tp1/{cell}") if found else None
+    kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
+    return [value for value in kept if value is not None]
+
+
+def shown(metric: str, value: float) -> str:
+    """A value in its unit, four digits."""
+    unit, value = METRICS[metric].unit, value * METRICS[metric].factor
+    digits = 0 if value >= 1000 else 1 if value >= 100 else 2
+    return f"{value:,.{digits}f} {unit}"
+
+
+def median(card: str, model: str, cell: str, metric: str) -> str:
+    """The median over the boots in its unit; empty without any."""
+    values = boots(card, model, cell, metric)
+    return shown(metric, statistics.median(values)) if values else ""
+
+
+def on_cards() -> str:
+    """Both models on one H200 and the dense one on one H100, medians over the boots."""
+    chosen = [(f"batch-{size}", "latency") for size in (1, 8, 32, 128, 256)]
+    chosen += [("long-prompt", "latency"), ("shared-prefix", "latency")]
+    chosen += [(f"offline-{count}", "output_throughput") for count in (100, 150)]
+    chosen += [(f"online-{rate}", metric) for rate in (1, 4, 8) for metric in ("tpot_p50", "ttft_p50")]
+    rows = []
+    for cell, metric in chosen:
+        dense, moe = (statistics.median(boots(H200, model, cell, metric)) for model in (DENSE, MOE))
+        shares = [
+            statistics.median(found) for model in (DENSE, MOE) if (found := boots(H200, model, cell, "hbm_floor_share"))
+        ]
+        rows.append((
+            f"{cell}, {NAMES[metric]}", shown(metric, dense), shown(metric, moe), f"{max(dense, moe) / min(dense, moe):.2f} x",
+            " / ".join(f"{share:.0%}" for share in shares), median(H100, DENSE, cell, metric),
+        ))  # fmt: skip
+    return markdown(("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama-3.1-8B, one H100"), rows)
+
+
+def noise(directory: Path) -> str:
+    """The noise of a directory of baselines."""
+    found = committed.read(directory)
+    rows = [row for row in found.rows(MAX_BOOTS) if row[0] in NOISE]
+    lines = [markdown(committed.HEADERS, rows)]
+    for few in range(1, committed.INSTALMENT):
+        if cells := [cell.replace("vllm/", "").replace("/tp1", "") for cell, n in found.boots.items() if n == few]:
+            lines.append(f"{few} of {committed.INSTALMENT} boots: {', '.join(cells)}.")
+    return "\n\n".join(lines)
+
+
+def held_back() -> str:
+    """How far the model is from what nothing was fitted to."""
+    rows = []
+    for platform, told in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
+        points = list(calibrate.recorded(platform))
+        found = calibrate.held_back(points, calibrate.fit_cards(points))
+        rows += [(f"{told}, {kind}", *_errors(errors)) for kind, errors in found.items()]
+        own = [by for kind, errors in found.items() if not kind.startswith("quantised") for by in errors]
+        rows.append((f"{told}, all three together", *_errors(own)))
+    return markdown(("held back", "points", "mean error", "worst"), rows)
+
+
+def _errors(errors: list[float]) -> tuple[str, str, str]:
+    sizes = [abs(by) for by in errors]
+    return str(len(errors)), f"{statistics.mean(sizes):.1%}", f"{max(sizes):.1%}"
+
+
+def quantised() -> str:
+    """Mixtral in three formats on one H100, beside what the model expects."""
+    forms = ("fp8", "awq", "gptq")
+    host = hardware().host_term(VLLM, "h100")
+    rows: list[list[str]] = [["weights"], ["in use once healthy"], ["KV cache at 20 GiB"]]
+    names = [f"batch-{size}" for size in (1, 8, 32, 128)]
+    rows += [[f"{name}, latency"] for name in names] + [["offline-150, output throughput"], ["boots"]]
+    for form in forms:
+        model = f"{MOE}-{form}"
+        setup = Setup(architecture(MOE), gpu("h100"), Parallel(), precision(form))
+
+        def told(cell: str, metric: str, model: str = model) -> float:
+            return statistics.median(boots(H100, model, cell, metric))
+
+        room = int(told("startup", "kv_capacity"))
+        weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
+        rows[0] += [f"{told('startup', 'weight_memory') / GIB:.2f} GiB", f"{weights / GIB:.2f}"]
+        rows[1] += [f"{told('startup', 'startup_memory') / GIB:.1f} GiB", ""]
+        rows[2] += [f"{room:,} tokens", ""]
+        for row, name in zip(rows[3:7], names, strict=True):
+            size = int(name.removeprefix("batch-"))
+            expected = serving.latency_seconds(setup, host, size, 32, 64)
+            row += [shown("latency", told(name, "latency")), "fitted" if form == "awq" else f"{expected * 1e3:,.0f}"]
+        expected = serving.offline_throughput(setup, host, 150, 75, 128, room)
+        rows[7] += [shown("output_throughput", told("offline-150", "output_throughput")), f"{expected:,.0f}"]
+        rows[8] += [str(len(boots(H100, model, "batch-1", "latency"))), ""]
+    return markdown(("", *(cell for form in forms for cell in (form, "expected"))), rows)
+
+
+def side_by_side() -> str:
+    """VLLM and SGLang on one H200."""
+    sides = []
+    for engine in ("vllm", "sglang"):
+        files = sorted((BASELINES / H200 / f"{engine}-tp1-random").glob("*.json"))
+        cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
+        sides.append({cell: {m.name: samples for m, samples in found.items()} for cell, found in cells.items()})
+    found = {(one.cell, one.metric): one for one in engines.compare(*sides)}
+    chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
+    chosen += [(cell, "latency") for cell in ("batch-1", "batch-8", "long-prompt", "shared-prefix")]
+    chosen += [
+        ("shared-prefix", "ttft_p50"),
+        ("online-8", "tpot_p50"),
+        ("online-70pct", "tpot_p50"),
+        ("online-70pct", "goodput"),
+    ]
+    rows = []
+    for cell, metric in chosen:
+        row = [f"{cell}, {NAMES[metric]}"]
+        for model in (DENSE, MOE):
+            name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
+            one = found[f"{model}/tp1/{name}", metric]
+            row += [shown(metric, one.first), shown(metric, one.second),
+                    f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"]  # fmt: skip
+        rows.append(row)
+    per_model = ("vLLM", "SGLang", "change, 95% interval")
+    return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "on cards": on_cards,
+    "noise of h200x1": lambda: noise(BASELINES / H200 / "vllm-tp1-random"),
+    "noise of h100x1": lambda: noise(BASELINES / H100 / "vllm-tp1-random"),
+    "held back": held_back,
+    "quantised": quantised,
+    "side by side": side_by_side,
+}
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
