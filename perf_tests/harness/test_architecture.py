@@ -12,7 +12,7 @@ from perf_tests.harness.server_process import ROOT
 pytestmark = pytest.mark.cpu
 FIXTURES = ROOT / "fixtures"
 # For everybody; they are in no diagram.
-COMMON = {"errors", "decode", "redact"}
+COMMON = {"command", "errors", "decode", "redact"}
 NETWORK = {
     "asyncio",
     "ftplib",
