@@ -6,6 +6,8 @@
 constant per card and three more on Llama-3.1-8B's batches up to 128 in the committed baselines; everything else in them is
 held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more, found on a grid
 on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+
+``uncertainty``: quantiles of what was held back and of what others published, as hardware.toml has them.
 """
 
 import dataclasses
@@ -18,15 +20,17 @@ from collections.abc import Iterator
 import numpy as np
 from tabulate import tabulate
 
-from fixtures.analytical import calibration, serving, step
+from fixtures.analytical import calibration, memory, serving, step
 from fixtures.analytical.calibration import Measured
 from fixtures.analytical.expectation import Expectation, expect
 from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
+from fixtures.analytical.uncertainty import Uncertainty, quantile
 from fixtures.store import baseline, document
 from fixtures.workloads.workload import Workload
+from perf_tests.analytical import published
 from perf_tests.analytical.models import architecture
 from perf_tests.harness.server_process import ROOT
 
@@ -41,7 +45,8 @@ MODELS = (
     (f"{MOE}-awq", MOE, "awq"),
     (f"{MOE}-gptq", MOE, "gptq"),
 )
-MAX_MODEL_LEN = 4096  # of the deployments on cards
+# Of the deployments on cards.
+MAX_MODEL_LEN, KV_CACHE_GIB = 4096, {"h200": 30, "h100": 20}
 UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 
@@ -75,13 +80,13 @@ class Point:
 
 
 def recorded(platform: str) -> Iterator[Point]:
-    """Everything in a platform's committed baselines that the model has an expectation for."""
+    """Everything in a platform's committed baselines but routing."""
     engine = platform.partition("-")[0]
     for directory, card in CARDS.items():
         for name, model, form in MODELS:
             found = baseline.read(ROOT / "baselines" / directory / f"{engine}-tp1-random" / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
-                if cell.workload["kind"] not in ("startup", "routing"):
+                if cell.workload["kind"] != "routing":
                     workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
                     tokens = found.cells[f"{engine}/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
                     for boot in cell.boots:
@@ -191,6 +196,47 @@ def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list
     return found
 
 
+def uncertainties(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
+    """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
+
+    The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
+    and cards count together: each alone has too few cells for a quantile.
+    """
+    cells: dict[tuple[str, ...], list[float]] = {}
+    for point in points:
+        if not point.fitted and not point.unpacked:
+            for metric, by in errors(point, hosts[point.card]).items():
+                key = (metric, point.card, point.model, point.format, point.workload.name)
+                cells.setdefault(key, []).append(by)
+    metrics = dict.fromkeys(metric for metric, *_ in cells)
+    medians = {m: [statistics.median(found) for key, found in cells.items() if key[0] == m] for m in metrics}
+    return {m: Uncertainty(quantile(found), len(found), "held-back") for m, found in medians.items()}
+
+
+def errors(point: Point, host: HostTerm) -> dict[str, float]:
+    """The model's relative errors of a point by metric: of start-up the sizes, of traffic what a cell is compared by."""
+    if point.workload.kind != "startup":
+        found = error(point, host)
+        return dict([found]) if found else {}
+    setup = point.setup
+    weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
+    budget = KV_CACHE_GIB[point.card] * 2**30
+    tokens = budget // memory.kv_bytes_per_token_per_gpu(setup.architecture, setup.precision, setup.parallel)
+    sizes = {"weight_memory": weights, "kv_capacity": tokens}
+    return {metric: size / point.metrics[metric] - 1 for metric, size in sizes.items()}
+
+
+def uncertainty_on_several_gpus() -> Uncertainty:
+    """Of times on more than one card: nothing of our own speaks of them, what others published does."""
+    found = [point.error for point in published.points() if point.tp > 1]
+    return Uncertainty(quantile(found), len(found), "published")
+
+
+def _written(key: str, one: Uncertainty) -> str:
+    """A line of hardware.toml."""
+    return f'{key} = {{ error = {one.error:.4f}, cells = {one.cells}, source = "{one.source}" }}'
+
+
 def main() -> None:
     """Print the constants and the errors."""
     nine = document_points()
@@ -215,6 +261,9 @@ def main() -> None:
         for kind, errors in held_back(points, hosts).items():
             print(f"held back, {platform} {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
                   f"worst {max(map(abs, errors)):.1%}")  # fmt: skip
+        print(f'[uncertainty.platform."{platform}"]')
+        print("\n".join(_written(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
+    print("[uncertainty]", _written("several_gpus", uncertainty_on_several_gpus()), sep="\n")
     unpacking = fit_unpacking(found[VLLM])
     print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))

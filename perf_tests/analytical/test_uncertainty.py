@@ -1,0 +1,98 @@
+"""How far predictions may be off: the quantile, the interval that it makes, and the figures that ship."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.analytical.hardware import hardware
+from fixtures.analytical.uncertainty import Uncertainty, quantile
+from fixtures.errors import UsageError
+from perf_tests.analytical import calibrate
+
+pytestmark = pytest.mark.cpu
+PLATFORMS = (calibrate.VLLM, calibrate.SGLANG)
+
+
+@pytest.mark.parametrize(
+    ("count", "rank"), [(1, 1), (8, 8), (9, 9), (10, 10), (18, 18), (19, 18), (22, 21), (29, 27), (99, 90)]
+)
+def test_the_quantile_is_a_rank(count, rank):
+    """ceil(0.9 (n + 1)), and the largest where that is more than there are; the sign of an error doesn't matter."""
+    errors = [(-1) ** i * i / 1000 for i in range(1, count + 1)]
+    random.Random(count).shuffle(errors)
+    assert quantile(errors) == rank / 1000
+
+
+def test_the_quantile_covers_what_it_says():
+    """Of another error from the same source, whatever that is: here one with a heavy tail."""
+    draw = random.Random(7)
+    covered = 0
+    for _ in range(2000):
+        *known, new = (draw.paretovariate(1.5) for _ in range(20))
+        covered += new <= quantile(known)
+    assert covered / 2000 == pytest.approx(18 / 20, abs=0.03)
+
+
+def test_nothing_has_no_quantile():
+    with pytest.raises(ValueError, match="no errors"):
+        quantile([])
+
+
+@given(st.floats(0, 0.99), st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
+def test_the_interval_holds_what_the_error_allows(error, predicted, measured):
+    low, high = Uncertainty(error, 9, "").interval(predicted)
+    assert low <= predicted <= high
+    if abs(abs(predicted / measured - 1) - error) > 1e-9:
+        assert (low <= measured <= high) == (abs(predicted / measured - 1) < error)
+
+
+def test_an_error_of_everything_has_no_upper_end():
+    assert Uncertainty(1.0, 9, "").interval(10) == (5, math.inf)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_ships_is_what_the_committed_baselines_give(platform):
+    hosts = {card: hardware().host_term(platform, card) for card in calibrate.CARDS.values()}
+    found, shipped = calibrate.uncertainties(list(calibrate.recorded(platform)), hosts), hardware().uncertainty
+    assert set(found) == set(shipped.platform[platform])
+    for metric, one in found.items():
+        known = shipped.platform[platform][metric]
+        assert (known.cells, known.source) == (one.cells, one.source), metric
+        assert known.error == pytest.approx(one.error, abs=5e-4), metric
+
+
+def test_of_several_cards_it_is_what_others_measured():
+    found, shipped = calibrate.uncertainty_on_several_gpus(), hardware().uncertainty.several_gpus
+    assert (shipped.cells, shipped.source) == (found.cells, found.source)
+    assert shipped.error == pytest.approx(found.error, abs=5e-4)
+
+
+def test_boots_of_a_cell_count_once():
+    points = [point for point in calibrate.recorded(calibrate.SGLANG) if point.workload.kind == "batch"]
+    hosts = {card: hardware().host_term(calibrate.SGLANG, card) for card in calibrate.CARDS.values()}
+    once, thrice = (calibrate.uncertainties(some, hosts) for some in (points, points * 3))
+    assert once == thrice
+
+
+@pytest.mark.parametrize("metric", ["latency", "output_throughput", "tpot_p50"])
+def test_several_cards_are_never_better_known_than_one(metric):
+    for platform in PLATFORMS:
+        one, two = (hardware().uncertainty_of(platform, metric, gpus).error for gpus in (1, 2))
+        assert one == hardware().uncertainty.platform[platform][metric].error
+        assert two == max(one, hardware().uncertainty.several_gpus.error)
+
+
+def test_sizes_are_as_well_known_on_several_cards():
+    for metric in ("weight_memory", "kv_capacity"):
+        assert hardware().uncertainty_of(calibrate.VLLM, metric, 2) == hardware().uncertainty_of(
+            calibrate.VLLM, metric, 1
+        )
+
+
+def test_an_engine_has_the_newest_platform_that_is_calibrated():
+    assert [hardware().latest_platform(engine) for engine in ("vllm", "sglang")] == list(PLATFORMS)
+    with pytest.raises(UsageError, match="no platform of engine 'tgi' is calibrated; known are ideal, vllm, "):
+        hardware().latest_platform("tgi")
