@@ -1,18 +1,32 @@
 """The ledger against the tests that are bound to its rows, and how it is printed."""
 
 import ast
+import dataclasses
 import functools
 from pathlib import Path
 
 import pytest
 
-from fixtures.claims.ledger import Claim, ledger
+from fixtures.claims.ledger import LEDGER, Claim, Predicted, ledger
 from fixtures.errors import UsageError
 from fixtures.report import claims
+from fixtures.store import document
+from perf_tests.analytical import predicted
+from perf_tests.harness.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
 
 TESTS = Path(__file__).parents[1]
+PREDICTED = """[[claim.predicted]]
+deployment = "p"
+cell = "c"
+metric = "latency"
+{}
+value = {}
+low = {}
+high = {}
+unit = "{}"
+"""
 
 
 @functools.cache
@@ -65,10 +79,20 @@ def test_a_claim_admits_what_is_within_its_tolerance():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ('{0}\n{0}', "claim 'a' appears twice"),
+        ("{0}\n{0}", "claim 'a' appears twice"),
         ("{0}\nvalue = 3", "a value needs a unit"),
+        (
+            "{0}\n" + PREDICTED.format("", 3, 2, 4, "furlongs"),
+            "'a': predicted: unit: expected one of ms, .* 'furlongs'",
+        ),
+        ("{0}\n" + PREDICTED.format("", 3, 2, 4, "x"), "a ratio needs the cell that it is over and the unit x"),
+        ("{0}\n" + PREDICTED.format('over = "d"', 3, 2, 4, "ms"), "a ratio needs the cell that it is over"),
+        ("{0}\n" + PREDICTED.format("", 3, 3.5, 4, "ms"), "expected 0 < low <= value <= high, found 3.5, 3, 4"),
+        ("{0}\n" + PREDICTED.format("", 3, 2, 2.5, "ms"), "expected 0 < low <= value <= high, found 2, 3, 2.5"),
+        ("{0}\n" + PREDICTED.format("", 0, 0, 2.5, "ms"), "expected 0 < low"),
+        ("{0}\n[[claim.predicted]]\ncell = 'c'", "claim.0.: predicted.0.: missing key 'deployment'"),
     ],
-)  # fmt: skip
+)
 def test_an_unsound_ledger_is_refused(rows, message, tmp_path):
     fields = "\n".join(f'{key} = "{value}"' for key, value in vars(row()).items() if isinstance(value, str))
     file = tmp_path / "ledger.toml"
@@ -98,3 +122,70 @@ def test_the_terminal_shows_what_became_of_each_claim():
         "5 claims: 1 holds within, 1 refuted, 2 holds, 1 unverifiable",
         "this run: 1 checked, 1 FAILED, 1 skipped, 1 not run",
     ]
+
+
+def test_every_prediction_of_the_ledger_is_the_models():
+    """If not, a constant has moved: ``python -m perf_tests.analytical.predicted`` writes them again."""
+    text = LEDGER.read_text()
+    assert predicted.ledger(text) == text
+    assert text.count("{ deployment = ") == sum(len(claim.predicted) for claim in ledger().values()), "rows it can read"
+
+
+def test_every_run_of_the_document_on_two_cards_is_predicted():
+    rows = {(one.deployment, one.cell) for claim in ledger().values() for one in claim.predicted}
+    names = {"batch_latency": ("batch", "batch"), "offline_throughput": ("offline", "prompts"),
+             "online_serving": ("online", "request_rate [req/s]")}  # fmt: skip
+    wanted = set()
+    for table, (kind, column) in names.items():
+        for row in document.table(table).to_dict("records"):
+            if row["tensor_parallel"] == 2 and row["gpu"] in ("h100", "h200"):
+                wanted.add((f"{row['gpu']}x2", f"vllm/{row['model']}/tp2/{kind}-{row[column]}"))
+    assert len(wanted) == 12
+    assert wanted <= rows
+
+
+LATENCY = Predicted("h200x2", "vllm/llama-3.1-8b/tp1/batch-32", "latency", 297.7, 265.7, 1338.5, "ms")
+RATIO = dataclasses.replace(LATENCY, over="vllm/llama-3.1-8b/tp1/batch-1", value=1.5, low=1.1, high=1.2, unit="x")
+
+
+def pair(**changes):
+    return dataclasses.replace(synthetic_run(cells=200, noise=0.0), **{"deployment": "h200x2"} | changes)
+
+
+def test_a_prediction_is_marked_as_not_measured():
+    claim = row(predicted=(LATENCY, RATIO))
+    for run in (None, pair(deployment="h100x2"), pair(cells=())):
+        assert claims.predictions(claim, run) == [
+            "predicted for h200x2, not measured: latency 297.7 ms (265.7 to 1,338.5)",
+            "predicted for h200x2, not measured: latency of vllm/llama-3.1-8b/tp1/batch-32 over "
+            "vllm/llama-3.1-8b/tp1/batch-1 1.5 x (1.1 to 1.2)",
+        ]
+
+
+def test_what_is_measured_stands_beside_what_was_predicted():
+    run = pair()
+    seconds = {cell.id: cell.metrics["latency"] for cell in run.cells}
+    first, second = claims.predictions(row(predicted=(LATENCY, RATIO)), run)
+    assert first == f"predicted for h200x2: latency 265.7 to 1,338.5 ms, measured {seconds[LATENCY.cell] * 1e3:.4g} ms"
+    assert seconds[LATENCY.cell] / seconds[RATIO.over] == pytest.approx(2, rel=0.01)
+    assert second.endswith("batch-1 1.1 to 1.2 x, measured 2 x, outside")
+
+
+def test_boots_that_do_not_count_and_other_lengths_are_no_measurement():
+    def changed(**changes):
+        cells = [dataclasses.replace(c, **changes) if c.id == LATENCY.cell else c for c in pair().cells]
+        return pair(cells=tuple(cells))
+
+    cell = next(c for c in pair().cells if c.id == LATENCY.cell)
+    unfit = tuple(dataclasses.replace(boot, invalid="throttled") for boot in cell.boots)
+    for run in (changed(boots=unfit), changed(boots=()), changed(workload=cell.workload | {"dataset": "1f2e"})):
+        assert "not measured" in claims.predictions(row(predicted=(LATENCY,)), run)[0]
+    half = changed(boots=(unfit[0], cell.boots[1]))
+    assert "measured" in claims.predictions(row(predicted=(LATENCY,)), half)[0]
+
+
+def test_the_terminal_shows_predictions_below_what_was_found():
+    lines = [line for line, _ in claims.terminal({"a": row(predicted=(LATENCY,))}, {}, pair())]
+    found = next(i for i, line in enumerate(lines) if line.startswith("a "))
+    assert "predicted for h200x2: latency" in lines[found + 1]
+    assert "measured" in " ".join(lines[found + 1 : found + 3])
