@@ -127,7 +127,19 @@ def test_the_file_holds_nothing_that_is_not_read():
 
 
 def test_every_source_is_used():
-    assert set(hardware().sources) == {f.source for _, f in figures(hardware())}
+    uncertain = hardware().uncertainty
+    stated = [uncertain.several_gpus, *(one for found in uncertain.platform.values() for one in found.values())]
+    used = {f.source for _, f in figures(hardware())} | {one.source for one in stated}
+    assert set(hardware().sources) == used
+
+
+def test_uncertainties_are_of_platforms_that_there_are():
+    known = hardware().uncertainty
+    assert set(known.platform) <= set(hardware().platform)
+    for found in (*known.platform.values(), {"several": known.several_gpus}):
+        for one in found.values():
+            assert 0 <= one.error < 1
+            assert one.cells > 0
 
 
 def test_the_platform_of_an_engine_is_that_of_its_minor_version():

@@ -156,9 +156,9 @@ def test_a_prediction_is_marked_as_not_measured():
     claim = row(predicted=(LATENCY, RATIO))
     for run in (None, pair(deployment="h100x2"), pair(cells=())):
         assert claims.predictions(claim, run) == [
-            "predicted for h200x2, not measured: latency 297.7 ms (265.7 to 1,338.5)",
-            "predicted for h200x2, not measured: latency of vllm/llama-3.1-8b/tp1/batch-32 over "
-            "vllm/llama-3.1-8b/tp1/batch-1 1.5 x (1.1 to 1.2)",
+            "predicted for vllm on h200x2, not measured: latency 297.7 ms (265.7 to 1,338.5)",
+            "predicted for vllm on h200x2, not measured: latency of llama-3.1-8b/tp1/batch-32 over "
+            "llama-3.1-8b/tp1/batch-1 1.5 x (1.1 to 1.2)",
         ]
 
 
@@ -166,7 +166,10 @@ def test_what_is_measured_stands_beside_what_was_predicted():
     run = pair()
     seconds = {cell.id: cell.metrics["latency"] for cell in run.cells}
     first, second = claims.predictions(row(predicted=(LATENCY, RATIO)), run)
-    assert first == f"predicted for h200x2: latency 265.7 to 1,338.5 ms, measured {seconds[LATENCY.cell] * 1e3:.4g} ms"
+    assert (
+        first
+        == f"predicted for vllm on h200x2: latency 265.7 to 1,338.5 ms, measured {seconds[LATENCY.cell] * 1e3:.4g} ms"
+    )
     assert seconds[LATENCY.cell] / seconds[RATIO.over] == pytest.approx(2, rel=0.01)
     assert second.endswith("batch-1 1.1 to 1.2 x, measured 2 x, outside")
 
@@ -187,5 +190,5 @@ def test_boots_that_do_not_count_and_other_lengths_are_no_measurement():
 def test_the_terminal_shows_predictions_below_what_was_found():
     lines = [line for line, _ in claims.terminal({"a": row(predicted=(LATENCY,))}, {}, pair())]
     found = next(i for i, line in enumerate(lines) if line.startswith("a "))
-    assert "predicted for h200x2: latency" in lines[found + 1]
+    assert "predicted for vllm on h200x2: latency" in lines[found + 1]
     assert "measured" in " ".join(lines[found + 1 : found + 3])

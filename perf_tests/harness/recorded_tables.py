@@ -1,4 +1,4 @@
-"""Tables of README and docs that come from the committed baselines.
+"""Tables of README and docs that come from the committed baselines, or from the analytical model.
 
 python -m perf_tests.harness.recorded_tables     writes them anew, between ``<!-- table NAME -->`` and ``<!-- /table -->``
 """
@@ -16,9 +16,12 @@ from fixtures.analytical.hardware import gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
+from fixtures.deployments import deployment as deployments
+from fixtures.engines.registry import ENGINES
 from fixtures.gate import committed, engines, results
 from fixtures.gate.metric import METRICS
 from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.report import predictions
 from fixtures.store import baseline
 from perf_tests.analytical import calibrate
 from perf_tests.analytical.calibrate import DENSE, MOE, SGLANG, VLLM
@@ -180,6 +183,31 @@ def side_by_side() -> str:
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
 
 
+def two_cards() -> str:
+    """What is predicted of vLLM at TP=2 on both pairs of cards."""
+    pairs = []
+    for name in ("h200x2", "h100x2"):
+        rows = predictions.rows(deployments.load(name, ENGINES), ["vllm/*/tp2/*"])
+        pairs.append({f"{cell.removeprefix('vllm/')}, {metric}": told for cell, metric, *told in rows})
+    headers = [f"{card}: {word}" for card in ("H200", "H100") for word in ("predicted", "interval", "document")]
+    lines = dict.fromkeys([*pairs[0], *pairs[1]])
+    return markdown(
+        ("", *headers), [(line, *(word for p in pairs for word in p.get(line, [""] * 3))) for line in lines]
+    )
+
+
+def uncertainty() -> str:
+    """How far predictions may be off, by platform and metric."""
+    known = hardware().uncertainty
+    rows = [
+        (platform, metric, f"{one.error:.1%}", str(one.cells))
+        for platform, found in known.platform.items()
+        for metric, one in found.items()
+    ]
+    rows.append(("several cards", "times and rates", f"{known.several_gpus.error:.1%}", str(known.several_gpus.cells)))
+    return markdown(("platform", "metric", "error", "cells"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
     "noise of h200x1": lambda: noise(BASELINES / H200 / "vllm-tp1-random"),
@@ -187,6 +215,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "held back": held_back,
     "quantised": quantised,
     "side by side": side_by_side,
+    "two cards": two_cards,
+    "uncertainty": uncertainty,
 }
 
 

@@ -113,11 +113,6 @@ def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsy
     assert not any("sglang" in line or "/tp1/" in line for line in lines)
 
 
-def test_the_document_says_nothing_of_sglang(capsys):
-    assert main(["--deployment", "h200x2", "--cells", "sglang/llama-3.1-8b/tp2/batch-32"]) == 0
-    assert "466 ms" not in capsys.readouterr().out
-
-
 def test_the_module_runs_and_its_mistakes_are_one_line():
     command = [sys.executable, "-m", "fixtures.report.predictions", "--deployment"]
     done = subprocess.run([*command, "cpu"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import statistics
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -205,6 +206,26 @@ def test_sections_that_a_run_has_nothing_for_are_left_out(everything):
     assert {"changed", "cells", "distributions", "environment", "everything"} <= ids
     assert not ids & {"document", "roofline", "ratio", "experts", "history", "logs"}
     assert {"document", "roofline", "ratio", "experts", "history", "claims", "logs"} <= Elements(everything).ids
+
+
+def test_predictions_are_marked_in_page_and_markdown_and_a_measurement_stands_beside():
+    told = synthetic_run(cells=36)
+    names = {cell.id: cell.id.replace("/tp1/", "/tp2/") for cell in told.cells}
+    cells = tuple(dataclasses.replace(cell, id=names[cell.id]) for cell in told.cells)
+    claims = {"tp2-no-gain": ("skipped",), "latency-h200-batch-8": ("passed",)}
+    told = dataclasses.replace(told, deployment="h200x2", cells=cells, claims=claims)
+    (latency,) = ledger()["latency-h200-batch-8"].predicted
+    boots = next(cell for cell in cells if cell.id == latency.cell).boots
+    measured = statistics.median(boot.metrics["latency"] for boot in boots) * 1e3
+    assert measured > latency.high, "this run is slower than any that is predicted"
+    in_page = re.findall(r'<div class="predicted">(.*?)</div>', rendered(told))
+    assert len(in_page) == sum(len(claim.predicted) for claim in ledger().values())
+    in_markdown = [line for line in markdown.markdown(told, ledger()).splitlines() if "predicted for" in line]
+    assert [line.split(":")[0] for line in in_markdown] == ["- `tp2-no-gain`"] * 2 + ["- `latency-h200-batch-8`"]
+    for lines in (in_page, in_markdown):
+        beside = next(line for line in lines if f"latency {latency.low:,.10g} to {latency.high:,.10g} ms" in line)
+        assert beside.endswith(f"ms, measured {measured:,.4g} ms, outside")
+        assert any("predicted for vllm on h100x2, not measured: output_throughput of" in line for line in lines)
 
 
 def test_experts_are_drawn_by_layer_beside_the_band_that_the_document_calls_uniform():
