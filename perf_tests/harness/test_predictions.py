@@ -15,7 +15,7 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments import prediction
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
-from fixtures.report.predictions import main
+from fixtures.report.predictions import main, rows
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
 from perf_tests.harness.server_process import ROOT
 
@@ -111,6 +111,23 @@ def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsy
     assert "  exact" in cells["vllm/mixtral-8x7b/tp2/startup", "kv_capacity"]
     assert cells["vllm/mixtral-8x7b/tp2/startup", "weight_memory"].split()[2:5:2] == ["43.5", "43.34"]
     assert not any("sglang" in line or "/tp1/" in line for line in lines)
+
+
+def test_the_document_has_no_figure_for_other_lengths(pair):
+    for changes, figure in (({}, "10,755 tok/s"), ({"input_len": 76}, ""), ({"output_len": 64}, "")):
+        changed = tuple(dataclasses.replace(w, **changes) if w.kind == "offline" else w for w in pair.workloads)
+        ((*_, shown),) = (
+            row for row in rows(dataclasses.replace(pair, workloads=changed), ["vllm/llama*/tp2/offline-150"])
+            if row[1] == "output_throughput"
+        )  # fmt: skip
+        assert shown == figure
+
+
+def test_cells_that_the_model_says_nothing_of_are_no_empty_table(capsys):
+    assert main(["--deployment", "h200x2", "--cells", "*/shared-prefix"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --cells: the model says nothing of '*/shared-prefix'; choose other cells\n"
+    )
 
 
 def test_the_module_runs_and_its_mistakes_are_one_line():
