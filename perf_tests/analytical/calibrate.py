@@ -205,7 +205,7 @@ def uncertainties(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     cells: dict[tuple[str, ...], list[float]] = {}
     for point in points:
         if not point.fitted and not point.unpacked:
-            for metric, by in errors(point, hosts[point.card]).items():
+            for metric, by in relative_errors(point, hosts[point.card]).items():
                 key = (metric, point.card, point.model, point.format, point.workload.name)
                 cells.setdefault(key, []).append(by)
     metrics = dict.fromkeys(metric for metric, *_ in cells)
@@ -213,7 +213,7 @@ def uncertainties(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     return {m: Uncertainty(quantile(found), len(found), "held-back") for m, found in medians.items()}
 
 
-def errors(point: Point, host: HostTerm) -> dict[str, float]:
+def relative_errors(point: Point, host: HostTerm) -> dict[str, float]:
     """The model's relative errors of a point by metric: of start-up the sizes, of traffic what a cell is compared by."""
     if point.workload.kind != "startup":
         found = error(point, host)
