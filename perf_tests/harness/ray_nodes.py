@@ -21,7 +21,7 @@ import psutil
 
 from fixtures.deployments.deployment import SHIPPED
 from fixtures.engines import install
-from fixtures.engines.environment import ENVIRONMENTS, Environment, joined
+from fixtures.engines.environment import ENVIRONMENTS, ROOT, Environment, joined
 from fixtures.engines.process import ServerProcess
 from fixtures.errors import UsageError
 from fixtures.store.sample import SAMPLES
@@ -56,8 +56,8 @@ class Nodes:
             ]  # fmt: skip
             process = ServerProcess(command, variables, directory / f"node-{node}.log", grace=3.0)
             self._started.append(process)
-            _until(lambda process=process: "Ray runtime started" in process.tail() or process.exit_status() is not None)
-            if process.exit_status() is not None:
+            _until(lambda process=process: _up(process) or process.exit_status() is not None)
+            if not _up(process):
                 self.stop()
                 sys.exit(f"error: node {node} did not start:\n{process.tail()}")
 
@@ -98,12 +98,12 @@ def main(options: Sequence[str]) -> int:
                 sys.executable, "-m", "pytest", "perf_tests/serving", "-m", "serving", "-k", "not claims and not source",
                 f"--deployment={deployment(nodes, directory)}", *(options or CELLS),
             ]  # fmt: skip
-            status = subprocess.run(command, cwd=install.ROOT, check=False).returncode
+            status = subprocess.run(command, cwd=ROOT, check=False).returncode
             print(f"ray: {len(nodes.workers())} workers left by a run that ended with status {status}", flush=True)
             if status or nodes.workers():
                 return 1
             run = directory / "run"
-            killed = subprocess.Popen([*command, f"--artifacts={run}"], cwd=install.ROOT, stdout=subprocess.DEVNULL)
+            killed = subprocess.Popen([*command, f"--artifacts={run}"], cwd=ROOT, stdout=subprocess.DEVNULL)
             _until(lambda: (run / SAMPLES).exists() or killed.poll() is not None)
             running = len(nodes.workers())
             killed.kill()
@@ -115,6 +115,10 @@ def main(options: Sequence[str]) -> int:
             return int(running != NODES or bool(nodes.workers()))
         finally:
             nodes.stop()
+
+
+def _up(process: ServerProcess) -> bool:
+    return "Ray runtime started" in process.log_text()
 
 
 def _title(process: psutil.Process) -> str:
