@@ -92,7 +92,7 @@ def test_mistakes_are_named_with_file_and_key(tmp_path, old, new, message):
 
 
 def test_unknown_names_list_what_there_is():
-    with pytest.raises(UsageError, match="unknown deployment 'h300'; expected one of cpu, h100x1"):
+    with pytest.raises(UsageError, match="unknown deployment 'h300'; expected one of cpu, cpu-pipeline, h100x1"):
         deployments.load("h300", ENGINES)
     with pytest.raises(UsageError, match=r"no cell of deployment 'cpu' matches 'nothing'; cells are vllm/"):
         cells(deployments.load("cpu", ENGINES), ["nothing"])

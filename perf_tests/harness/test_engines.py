@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import random
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 import fixtures
 from fixtures.deployments import cell, deployment
 from fixtures.deployments.cell import Block
+from fixtures.engines import boot as server
 from fixtures.engines import commands
 from fixtures.engines.engine import BootSpec
+from fixtures.engines.environment import Environment, joined
 from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
@@ -304,7 +307,7 @@ def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_p
         "vllm/mixtral-8x7b/tp8pp2, node 0", "sglang/mixtral-8x7b/tp8pp2, node 0", "sglang/mixtral-8x7b/tp8pp2, node 1",
     ]  # fmt: skip
     vllm, first, second = lines.values()
-    assert "RAY_ADDRESS=10.0.0.1:6379 " in vllm
+    assert "RAY_ADDRESS=10.0.0.1:6379 RAY_DEDUP_LOGS=0 RAY_COLOR_PREFIX=0 " in vllm
     assert "--tensor-parallel-size 8 " in vllm
     assert "--pipeline-parallel-size 2 --distributed-executor-backend ray " in vllm
     for rank, line in enumerate((first, second)):
@@ -315,6 +318,58 @@ def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_p
     assert "--host 127.0.0.1 --port" in first
     assert "--port" not in second
     assert second.startswith("while sleep 1; do ")
+
+
+def test_nodes_that_have_nowhere_to_meet_are_not_waited_for(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+
+        def boot_on_two_nodes(name):
+            found = spec(nodes=2, head_address=address)
+            server.boot(ENGINES[name], Environment(tmp_path), found, {}, tmp_path / "log", 10.0, lambda phase: None)
+
+        with pytest.raises(EngineError, match="the server ended with status"):  # there is no vLLM here
+            boot_on_two_nodes("vllm")
+    with pytest.raises(EngineError, match=rf"head_address {address} .*: run `ray start --head --port="):
+        boot_on_two_nodes("vllm")
+    with pytest.raises(EngineError, match="the server ended with status"):  # SGLang's own server is the head
+        boot_on_two_nodes("sglang")
+
+
+def test_a_deployments_packages_come_before_the_engines_own():
+    assert joined({"PYTHONPATH": "/inherited", "A": "1"}, {"PYTHONPATH": "/engine"}, {"PYTHONPATH": "/mine", "A": "2"}) == {
+        "PYTHONPATH": "/mine:/engine:/inherited", "A": "2",
+    }  # fmt: skip
+    assert joined({"A": "1"}, {"PYTHONPATH": "/engine"}, {}) == {"A": "1", "PYTHONPATH": "/engine"}
+
+
+def test_the_cpu_build_gets_cores_for_every_stage_and_a_kv_budget_to_the_byte():
+    found = spec(device="cpu", tensor_parallel=2, pipeline_parallel=2, kv_cache_bytes=GIB // 2)
+    assert ENGINES["vllm"].environment(found)["VLLM_CPU_OMP_THREADS_BIND"].count("|") == 3
+    command = ENGINES["vllm"].command("python", found, 1)
+    assert command[command.index("--kv-cache-memory-bytes") + 1] == str(GIB // 2)
+    assert "--kv-cache-memory-bytes" not in ENGINES["vllm"].command("python", spec(device="cpu", kv_cache_bytes=0), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"capture_routing": True}, "can't tell it over pipeline stages: set pipeline_parallel to 1"),
+        ({"options": ("--enforce-eager",)}, "--enforce-eager skips: replace it by --compilation-config"),
+    ],
+)
+def test_what_the_cpu_build_would_die_of_at_the_first_request_is_not_booted(changes, message):
+    with pytest.raises(EngineError, match=message):
+        ENGINES["vllm"].command("python", spec(device="cpu", pipeline_parallel=2, **changes), 1)
+    assert ENGINES["vllm"].command("python", spec(device="cpu", **changes), 1)
+    assert ENGINES["vllm"].command("python", spec(pipeline_parallel=2, **changes), 1)
+
+
+def test_of_stages_that_differ_the_largest_counts():
+    lines = "(Worker_PP0) Model loading took 5.25 GiB memory and 3.5 seconds\n"
+    lines += "(Worker_PP1) Model loading took 5.75 GiB memory and 2.5 seconds\n"
+    found = ENGINES["vllm"].report(lines, "http://127.0.0.1:9")
+    assert (found.weight_bytes, found.load_seconds) == (5.75 * GIB, 3.5)
 
 
 def test_stages_are_part_of_what_is_compared(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import secrets
 import shutil
 import signal
@@ -131,21 +132,24 @@ LEFT = "removed once the server is gone; what other processes made stays, also i
     [
         pytest.param("end", marks=fault("Host", "an engine leaves shared memory", LEFT, "everything")),
         pytest.param("kill", marks=fault("Host", "an engine leaves shared memory, SIGKILL of pytest", LEFT, "samples.jsonl")),
+        pytest.param("die", marks=fault("Host", "a server that is killed leaves shared memory", LEFT, "the others")),
     ],
 )  # fmt: skip
 def test_shared_memory(suite, shared_memory, how):
     prefix, before, later = shared_memory
-    suite.boots_with(f"--shm {prefix} --fork {HANGS if how == 'kill' else ''}")
+    # A child would keep the memory mapped after the server's death.
+    faults = {"end": "--fork", "kill": f"--fork {HANGS}", "die": HANGS}[how]
+    suite.boots_with(f"--shm {prefix} {faults}", f"--shm {prefix}")
     process = suite.start("--update-baselines")
     suite.await_samples(1)
     later.write_bytes(bytes(mmap.PAGESIZE))
     (boot,) = fake_engine.boots(suite.engine)
     (own,) = map(Path, boot["shm"])
     assert own.exists()
-    if how == "kill":
+    if how != "end":
         suite.await_samples(2)
-        process.kill()
-    assert suite.wait(process).status == (-signal.SIGKILL if how == "kill" else 0)
+        os.kill(process.pid if how == "kill" else boot["pids"][0], signal.SIGKILL)
+    assert suite.wait(process).status == {"end": 0, "kill": -signal.SIGKILL, "die": 1}[how]
     suite.assert_nothing_left()
     assert not own.exists()
     assert before.exists()
