@@ -183,7 +183,7 @@ def test_vllms_own_words_for_a_compilation_are_understood():
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--deployment=h300"], 1, "error: --deployment: unknown deployment 'h300'"),
+        (["--deployment=h300"], 2, "error: --deployment: unknown deployment 'h300'"),
         (["--deployment=cpu", "--engine-url=http://h:1"], 0, "a running server is measured, no engine is installed"),
         (["--deployment=cpu", "--engine-env=vllm=/mine", "-k", "batch", "--strict-verdicts"], 0, ""),
     ],
