@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fixtures.client.load import Target, run
@@ -156,6 +156,7 @@ def test_garbage_on_the_socket():
         target = Target(url, "mock", timeout=10)
 
         @settings(max_examples=60)
+        @example([HEAD.replace(b"event-stream", b"x" * 5000) + b"\r\n"])
         @given(st.lists(damaged(RESPONSE) | st.binary(max_size=200), min_size=5, max_size=10))
         def garbage(payloads):
             planned = [Request(base64.b64encode(data).decode(), 2) for data in payloads]
