@@ -3,10 +3,11 @@
 import pytest
 
 from fixtures.deployments import deployment
-from fixtures.deployments.cell import cells
+from fixtures.deployments.cell import Block, Cell, cells
 from fixtures.engines.boot import attach
 from fixtures.engines.registry import ENGINES
 from fixtures.measurer import WARM_UP_PASSES, Measurer
+from fixtures.store.sample import Sample
 from perf_tests.harness.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
@@ -41,3 +42,13 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
         passes = len(server_log(url)) / BATCH - REPETITIONS
     # The first compiles, the second is faster, the third is as fast as the second: on a busy machine that takes one more.
     assert 3 <= passes <= WARM_UP_PASSES
+
+
+@pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
+def test_the_model_says_nothing_of_pipeline_stages(stages, metrics):
+    chosen = deployment.load("h200x1", ENGINES)
+    (batch,) = (workload for workload in chosen.workloads if workload.name == "batch-8")
+    sample = Sample("b", "h", "s", {"latency": 0.35}, {"latency": (0.35,)}, {})
+    cell = Cell(Block("vllm", "llama-3.1-8b", 1, stages), batch)
+    Measurer(chosen, []).add_expectation(cell, sample, "NVIDIA H200", 245_760)
+    assert set(sample.metrics) == metrics
