@@ -19,7 +19,7 @@ from fixtures.analytical.step import Setup
 from fixtures.deployments import deployment as deployments
 from fixtures.engines.registry import ENGINES
 from fixtures.gate import committed, engines, results
-from fixtures.gate.metric import METRICS
+from fixtures.gate.metric import shown
 from fixtures.gate.sequential import MAX_BOOTS
 from fixtures.report import predictions
 from fixtures.store import baseline
@@ -63,13 +63,6 @@ def boots(card: str, model: str, cell: str, metric: str, engine: str = "vllm") -
     stored = found.cells.get(f"{engine}/{model}/tp1/{cell}") if found else None
     kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
     return [value for value in kept if value is not None]
-
-
-def shown(metric: str, value: float) -> str:
-    """A value in its unit, four digits."""
-    unit, value = METRICS[metric].unit, value * METRICS[metric].factor
-    digits = 0 if value >= 1000 else 1 if value >= 100 else 2
-    return f"{value:,.{digits}f} {unit}"
 
 
 def median(card: str, model: str, cell: str, metric: str) -> str:

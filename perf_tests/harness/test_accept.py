@@ -82,8 +82,27 @@ def test_an_unfit_cell_is_named_and_left_out(tmp_path, capsys, told):
     night = dataclasses.replace(told, cells=(unfit, *told.cells[1:]))
     root = tmp_path / "baselines"
     assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
-    assert f"left out, measured in an unfit environment: {first.id}" in capsys.readouterr().out
+    assert f"left out: {first.id}: measured in an unfit environment" in capsys.readouterr().out
     assert first.id not in boots(root)
+
+
+def test_what_one_file_refuses_no_file_gets(tmp_path, capsys, told):
+    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+    block = told.blocks[-1]
+    other = dataclasses.replace(block, fingerprint=block.fingerprint | {"dtype": "float16"})
+    before = dataclasses.replace(told, blocks=(other,), cells=tuple(c for c in told.cells if c.block == block.id))
+    assert accept.main([left(tmp_path / "before", before), "--baselines", str(root)]) == 0
+    kept = boots(root)
+    assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
+    assert "replace it instead of appending" in capsys.readouterr().err
+    assert boots(root) == kept
+
+
+def test_a_boot_counts_once(tmp_path, capsys, told):
+    first = told.cells[0]
+    twice = dataclasses.replace(told, cells=(dataclasses.replace(first, boots=first.boots * 2), *told.cells[1:]))
+    assert accept.main([left(tmp_path / "run", twice), "--baselines", str(tmp_path / "baselines")]) == 2
+    assert f"{first.id}: boot {first.boots[0].boot} is already in the baseline" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -91,7 +110,7 @@ def test_an_unfit_cell_is_named_and_left_out(tmp_path, capsys, told):
     [
         ({"candidate": "vllm 0.27"}, (), "two engines were compared; measure with pytest --update-baselines"),
         ({"replayed": True}, (), "it played back what was recorded"),
-        ({}, ("--cells", "vllm/none/*"), "no valid boot of vllm/none/*"),
+        ({}, ("--cells", "*/batch-1", "--cells", "vllm/none/*"), "matches 'vllm/none/*'"),
         ({"cells": ()}, (), "no valid boot of any cell"),
     ],
 )
@@ -100,6 +119,13 @@ def test_what_cannot_be_a_baseline_is_refused(tmp_path, capsys, told, changes, o
     assert accept.main([directory, "--baselines", str(root), *options]) == 2
     assert message in capsys.readouterr().err
     assert not root.exists()
+
+
+def test_a_fingerprint_names_no_path(tmp_path, capsys, told):
+    blocks = tuple(dataclasses.replace(b, fingerprint=b.fingerprint | {"engine": "../../vllm"}) for b in told.blocks)
+    directory = left(tmp_path / "run", dataclasses.replace(told, blocks=blocks))
+    assert accept.main([directory, "--baselines", str(tmp_path / "baselines")]) == 2
+    assert "fingerprint.engine: a name without a slash is needed" in capsys.readouterr().err
 
 
 def test_a_run_that_left_nothing_is_named(tmp_path, capsys):

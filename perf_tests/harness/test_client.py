@@ -145,6 +145,9 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
         traffic = ["--rate", "50", "--num-prompts", "10", "--input-len", "7", "--output-len", "5"]
         done = client("--url", url, "--model", "mock", *traffic, "--json", str(out))
         failing = client("--url", url, "--model", "other", "--num-prompts", "2", "--concurrency", "1")
+        unwritable = client(
+            "--url", url, "--model", "mock", "--num-prompts", "2", "--json", str(tmp_path / "no" / "out.json")
+        )
     assert done.returncode in (0, 2), done.stderr  # 2: a busy machine kept the client from its schedule
     data = json.loads(out.read_text())
     assert data["summary"]["completed"] == len(data["records"]) == 10
@@ -153,6 +156,9 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
     assert "ttft_p50" in done.stdout
     assert failing.returncode == 1
     assert "failed: HTTP 404" in failing.stderr
+    assert "ttft_p50" in unwritable.stdout
+    assert unwritable.stderr.splitlines()[-1].endswith("out.json: cannot be written: No such file or directory")
+    assert unwritable.returncode == 2
 
 
 @pytest.mark.parametrize(

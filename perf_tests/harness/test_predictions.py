@@ -98,7 +98,7 @@ def test_stages_and_an_engines_own_dtype_are_not_predicted(pair):
 def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsys):
     assert main(["--deployment", "h200x2", "--cells", "vllm/*/tp2/*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "h200x2, 2 x NVIDIA H200: PREDICTED by the analytical model, not measured"
+    assert lines[0] == "h200x2, 2 x NVIDIA H200: PREDICTED by the analytical model, none of it measured"
     assert lines[1] == "platform vllm-0.26"
     cells = {(words[0], words[1]): line for line in lines[5:] if (words := line.split())}
     for cell, metric, figure in (
@@ -109,7 +109,7 @@ def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsy
     ):
         assert cells[f"vllm/{cell}", metric].endswith(f"  {figure}")
     assert "  exact" in cells["vllm/mixtral-8x7b/tp2/startup", "kv_capacity"]
-    assert cells["vllm/mixtral-8x7b/tp2/startup", "weight_memory"].split()[2:5:2] == ["43.5", "43.34"]
+    assert cells["vllm/mixtral-8x7b/tp2/startup", "weight_memory"].split()[2:5:2] == ["43.5", "43.31"]
     assert not any("sglang" in line or "/tp1/" in line for line in lines)
 
 

@@ -124,7 +124,7 @@ def shared_memory():
     later.unlink(missing_ok=True)
 
 
-LEFT = "removed once the server is gone; what other processes made stays, also if the server maps it"
+LEFT = "removed once the server is gone; what was there before, and what it never maps, stays"
 
 
 @pytest.mark.parametrize(
