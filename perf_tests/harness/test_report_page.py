@@ -43,7 +43,7 @@ def worse():
         EVIL,
         1,
         "bf16",
-        {"hardware": EVIL, "devices": 1, "model": {}},
+        {"hardware": EVIL, "devices": 1, "model": {}, "engine": EVIL, "tensor_parallel": 1, "weights": EVIL},
         f"baselines/{EVIL}.json",
     )
     sample = Sample("b1", "h1", "2026-03-31T02:17:00+00:00", {"latency": 0.44}, {"latency": (0.44,)},
