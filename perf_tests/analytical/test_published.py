@@ -23,7 +23,7 @@ def test_the_default_platform_predicts_published_latencies():
 
 
 def test_most_of_the_error_cancels_between_sizes():
-    """Of one machine: twice the cards over as many, as claims about TP=2 ask."""
+    """Of one machine: twice the cards against half of them, as claims about TP=2 ask."""
     steps = {(p.model, p.gpu, p.batch, p.tp): p.error for p in published.points() if p.quantity == "decode_step"}
     ratios = [
         (1 + error) / (1 + steps[*key, tp // 2]) - 1 for (*key, tp), error in steps.items() if (*key, tp // 2) in steps
