@@ -22,6 +22,9 @@ pytestmark = pytest.mark.serving
 BALANCED, UNBALANCED = "mixtral-small-balanced", "mixtral-small-unbalanced"
 # What the document calls near uniform, relative to 1/8.
 BAND = 0.15
+# By dtype: the share of choices that agree with a reference in float32, and how close in logits those are that do not.
+# In bfloat16 logits of 4 are 0.03 apart, and what one layer chooses otherwise moves the next ones' by more.
+AGREE = {"float32": (0.99, 1e-3), "bfloat16": (0.97, 0.3)}
 
 
 @pytest.fixture
@@ -106,5 +109,10 @@ def test_the_reference_picks_the_same_experts(night):
         own = np.sort(served.chosen, axis=-1)
         reference, margin = np.sort(np.array(known["chosen"]), axis=-1), np.array(known["margin"])
         same = (own == reference).all(axis=-1)
-        assert same.mean() > 0.99, f"{cell.id}: {same.mean():.2%} of the choices agree"
-        assert margin[~same].max(initial=0) < 1e-3, f"{cell.id}: choices differ that are no ties"
+        share, tie = AGREE[night.deployment.dtype]
+        found = (
+            f"{cell.id}: {same.mean():.2%} of the choices agree, the others within {margin[~same].max(initial=0):.4f}"
+        )
+        print(found)
+        assert same.mean() > share, found
+        assert margin[~same].max(initial=0) < tie, found
