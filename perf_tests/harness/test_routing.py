@@ -41,7 +41,7 @@ def skewed(random, weights, prompts=16, length=64, k=2):
 def test_counts_and_shares_agree_with_counting_one_by_one(seed, experts, layers, prompts):
     random = np.random.default_rng(seed)
     k = int(random.integers(1, experts))
-    routing = uniform(random, prompts, 5, layers, experts, k)
+    routing = uniform(random, prompts, 40, layers, experts, k)
     counts = expert_counts(routing)
     for p in range(prompts):
         for layer in range(layers):
