@@ -27,9 +27,9 @@ def test_two_all_reduces_per_layer_however_many_experts_it_has(architecture, dat
     parallel = data.draw(parallels(architecture))
     calls = 0
     for layer in architecture.layers:
-        combined = layer.sparse and parallel.ep > 1
+        combined = layer.sparse and parallel.ep > parallel.tp
         calls += 0 if parallel.tp == 1 else 1 if combined else 2
-    exchanges = sum(2 for layer in architecture.layers if layer.sparse and parallel.ep > 1)
+    exchanges = sum(2 for layer in architecture.layers if layer.sparse and parallel.ep > parallel.tp)
     assert communication.all_reduces(architecture, parallel) == calls
     assert communication.collectives(architecture, parallel) == calls + exchanges
     payload = calls * architecture.hidden_size * 2
@@ -53,8 +53,11 @@ def test_known_payloads():
     # Replicated attention, four experts on each of two ranks: the other one is needed unless both are at home.
     away = 1 - (4 / 8) * (3 / 7)
     assert communication.bytes_per_token(MIXTRAL, Parallel(1, 2)) == pytest.approx(32 * 2 * away * 8192)
-    # Tensor-parallel attention keeps its own all-reduce.
-    assert communication.bytes_per_token(MIXTRAL, Parallel(2, 2)) == pytest.approx(32 * 8192 * (1 + 2 * away))
+    # Tensor-parallel attention leaves each token on both: nothing is sent but what is reduced.
+    assert communication.bytes_per_token(MIXTRAL, Parallel(2, 2)) == 524288
+    # Of four GPUs two have each copy of the attention: its all-reduce, and tokens that travel.
+    elsewhere = communication.remote_ranks(8, 2, 4)
+    assert communication.bytes_per_token(MIXTRAL, Parallel(2, 4)) == pytest.approx(32 * 8192 * (1 + 2 * elsewhere))
 
 
 def rank_sets(experts, top_k, ep):
@@ -83,6 +86,9 @@ def test_deduplication_saves_unless_every_rank_has_one_expert(architecture, data
     each = communication.all_to_all_bytes_per_token(architecture, parallel, deduplicated=False)
     vector = architecture.hidden_size * 2
     layers = architecture.sparse_layers
+    if not parallel.dispatches:
+        assert once == each == 0
+        return
     assert once <= each * (1 + 1e-12)
     assert each == pytest.approx(sum(2 * layer.top_k for layer in layers) * vector * (1 - 1 / parallel.ep))
     assert once <= 2 * len(layers) * (parallel.ep - 1) * vector * (1 + 1e-12)

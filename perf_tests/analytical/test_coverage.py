@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.analytical.coverage import distinct_experts
+from fixtures.analytical.coverage import busiest_experts, distinct_experts
 
 pytestmark = pytest.mark.cpu
 
@@ -50,3 +50,33 @@ def test_more_tokens_touch_more_but_never_more_than_there_are(size, tokens, more
 def test_mixtral():
     touched = [round(distinct_experts(8, 2, tokens), 1) for tokens in (1, 2, 4, 8, 1000)]
     assert touched == [2.0, 3.5, 5.5, 7.2, 8.0]
+
+
+@pytest.mark.parametrize(("experts", "ranks"), [(2, 2), (4, 1), (4, 2), (4, 4), (6, 2), (6, 3)])
+@pytest.mark.parametrize("tokens", [0, 1, 2, 3])
+def test_the_mean_of_the_busiest_rank_over_every_routing(experts, ranks, tokens):
+    each = experts // ranks
+    for top_k in range(1, min(experts, 3) + 1):
+        choices = list(combinations(range(experts), top_k))
+        most = []
+        for routing in product(choices, repeat=tokens):
+            touched = set().union(*routing)
+            most.append(max(len(touched & set(range(rank * each, (rank + 1) * each))) for rank in range(ranks)))
+        assert busiest_experts(experts, top_k, tokens, ranks) == pytest.approx(sum(most) / len(most))
+
+
+@given(sizes(), st.floats(0, 300), st.floats(0, 10), st.sampled_from((1, 2, 4, 8)))
+@settings(max_examples=50)
+def test_the_busiest_rank_has_its_share_at_least_and_all_of_its_experts_at_most(size, tokens, more, ranks):
+    each, top_k = max(size[0] // 16, 1), min(size[1], max(size[0] // 16, 1))
+    found = busiest_experts(each * ranks, top_k, tokens, ranks)
+    assert found <= each * (1 + 1e-9)
+    assert busiest_experts(each * ranks, top_k, tokens + more, ranks) >= found * (1 - 1e-9)
+    whole = busiest_experts(each * ranks, top_k, round(tokens), ranks)
+    assert whole >= distinct_experts(each * ranks, top_k, round(tokens)) / ranks * (1 - 1e-9)
+
+
+def test_mixtral_on_two_ranks():
+    assert busiest_experts(8, 2, 1, 2) == pytest.approx(10 / 7)
+    busiest = [round(busiest_experts(8, 2, tokens, 2), 2) for tokens in (1, 2, 4, 8, 1000)]
+    assert busiest == [1.43, 2.32, 3.26, 3.90, 4.0]

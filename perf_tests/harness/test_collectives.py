@@ -63,8 +63,10 @@ def test_tensor_parallelism_exchanges_what_the_model_expects_and_the_embedding(r
 
 
 def test_expert_parallelism_exchanges_the_same(recorded):
+    """Measured and expected."""
     tensor, expert = recorded("tp2-rank0", "tp2-ep2-rank0")
     assert tensor == expert
+    assert communication.bytes_per_token(TWIN, EP2) == communication.bytes_per_token(TWIN, TP2)
 
 
 def test_a_table_has_a_row_for_each_kind_of_step(recorded):
@@ -76,8 +78,7 @@ def test_a_table_has_a_row_for_each_kind_of_step(recorded):
         for prompt, generated in (("16", "0"), ("0", "1"), ("8", "0"))
     ]
     assert rows[0][12:] == ["all-gather", "of", "1,024", "bytes"]
-    all_to_all = f"{2 * 2 * 4096 * communication.remote_ranks(8, 2, 2):,.0f}"
-    assert rows[3][:12] == ["TP=2", "EP=2", "730", "MB", "16", "+", "0", "5", "2", "20,480", "8,192", all_to_all]
+    assert rows[3][:12] == ["TP=2", "EP=2", "730", "MB", "16", "+", "0", "5", "4", "20,480", "16,384", "0"]
 
 
 def test_compressed_traces_are_read_and_those_without_a_pass_left_out(tmp_path):

@@ -103,6 +103,16 @@ def test_a_workload_of_one_engine_is_not_measured_on_the_other():
     assert routing == ["vllm"]
 
 
+@pytest.mark.parametrize("name", ["cpu", "h100x1", "h200x1", "h100x2", "h200x2", "trained", "trained-gpu"])
+def test_routing_is_captured_of_every_mixture_and_of_no_dense_model(name):
+    loaded = deployments.load(name, ENGINES)
+    mixtures = {
+        entry.name for entry in loaded.models
+        if any("expert" in key for key in loaded.configuration(entry.name).shape())
+    }  # fmt: skip
+    assert {cell.block.model for cell in cells(loaded) if cell.workload.kind == "routing"} == mixtures
+
+
 def test_references_of_ratios():
     deployment = deployments.load("cpu", ENGINES)
     everything = {cell.id: cell for cell in cells(deployment)}

@@ -260,7 +260,7 @@ def test_a_server_that_is_not_there(suite):
             "--engine-env vllm=/nonexistent: no such directory",
         ),
         (["--deployment", "cpu", "--engine-env", "vlm=/tmp"], "--engine-env: unknown engine 'vlm'"),
-        (["--deployment", "cpu", "--engine-env", "vllm=/tmp"], "no vllm in /tmp: build it with"),
+        (["--deployment", "cpu", "--engine-env", "vllm=baselines"], "no vllm in baselines: build it with"),
         (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
         (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=ftp://h"], "expected http://HOST:PORT"),
         (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),

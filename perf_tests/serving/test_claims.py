@@ -37,15 +37,15 @@ def sizes(both):
 def value(night):
     """The value of a metric by model, tensor-parallel size and workload."""
 
-    def read(model, tp, workload, metric, engine=""):
+    def read(model, tp, workload, metric, engine="", ep=1):
         """Of the first engine that has the cell, unless one is named."""
         for cell in night.cells:
             block = cell.block
-            asked = (model, tp, workload, engine or block.engine)
-            if (block.model, block.tensor_parallel, cell.workload.name, block.engine) == asked:
+            asked = (model, tp, ep, workload, engine or block.engine)
+            if (block.model, block.tensor_parallel, block.expert_parallel, cell.workload.name, block.engine) == asked:
                 return measured(cell, metric)
-        of = f"{engine}'s {model}" if engine else model
-        pytest.skip(f"deployment {night.deployment.name} has no cell of {of} at TP={tp} under {workload}")
+        of, at = f"{engine}'s {model}" if engine else model, f"TP={tp}" + (f", EP={ep}" if ep > 1 else "")
+        pytest.skip(f"deployment {night.deployment.name} has no cell of {of} at {at} under {workload}")
 
     def measured(cell: Cell, metric: str) -> float:
         try:
@@ -76,6 +76,26 @@ def ahead(sizes, value):
 def test_a_second_gpu_brings_an_8b_model_nothing(claim, value):
     one, two = (value(DENSE, tp, "offline-150", "output_throughput") for tp in (1, 2))
     assert claim.admits(two / one), f"TP=2 over TP=1: {two / one:.3f}"
+
+
+@pytest.mark.claim("tp2-all-reduce-cancels")
+def test_a_second_gpu_is_worth_less_the_more_the_host_adds(value):
+    """The document has the all-reduce cancel the gain. Here it stays, and the host's part of a step and the model change."""
+
+    def gain(model, workload):
+        one, two = (value(model, tp, workload, "output_throughput") for tp in (1, 2))
+        return two / one
+
+    gains = [gain(DENSE, workload) for workload in ("offline-150-streamed", "offline-150", "offline-150-long")]
+    assert gains == sorted(gains), "streamed, in one piece, four times as long"
+    small, large = (gain(model, "offline-100") for model in (DENSE, DENSE_13B))
+    assert small < large, "8 and 13 billion parameters"
+
+
+@pytest.mark.claim("ep-duplication")
+def test_expert_parallelism_beside_tensor_parallel_attention_copies_nothing(claim, value):
+    split, whole = (value(MOE, 2, "startup", "weight_memory", ep=ep) / 1e9 for ep in (1, 2))
+    assert whole - split < claim.tolerance * claim.value, f"{split:.2f} GB a GPU at TP=2, {whole:.2f} with EP=2"
 
 
 @pytest.mark.claim("moe-dense-offline")
