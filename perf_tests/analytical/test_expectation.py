@@ -25,17 +25,18 @@ def expectation(kv_tokens=100_000, **traffic):
 
 def test_each_kind_is_compared_by_what_it_is_about():
     assert expectation(kind="batch", batch_size=8).metric == "latency"
-    assert expectation(kind="offline", num_prompts=100).metric == "output_throughput"
+    assert expectation(kind="offline", num_prompts=100, stream=False).metric == "output_throughput"
     assert expectation(kind="online", rate=2, num_prompts=9).metric == "tpot_p50"
 
 
 def test_a_small_kv_cache_lowers_the_expected_throughput():
-    roomy, tight = (expectation(n, kind="offline", num_prompts=200).value for n in (100_000, 5_000))
+    roomy, tight = (expectation(n, kind="offline", num_prompts=200, stream=False).value for n in (100_000, 5_000))
     assert tight < 0.7 * roomy
 
 
 def test_nothing_is_expected_where_the_model_has_nothing_to_say():
     assert expectation(kind="startup") is None
+    assert expectation(kind="offline", num_prompts=100) is None, "a front end writes every token by itself"
     assert expectation(kind="batch", batch_size=8, prefix_len=16) is None
     assert expectation(kind="online", rate=2, num_prompts=9, output_len=1) is None, "answers of one token have no pace"
     assert expectation(kind="online", rate=2, num_prompts=9, lengths="sharegpt", dataset="1f2e") is None

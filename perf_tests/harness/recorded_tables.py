@@ -177,10 +177,12 @@ def side_by_side() -> str:
 
 
 def two_cards() -> str:
-    """What is predicted of vLLM at TP=2 on both pairs of cards."""
+    """What is predicted of vLLM at TP=2 on both pairs of cards, and where whole experts on each make a difference."""
     pairs = []
     for name in ("h200x2", "h100x2"):
-        rows = predictions.rows(deployments.load(name, ENGINES), ["vllm/*/tp2/*"])
+        rows = predictions.rows(
+            deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
+        )
         pairs.append({f"{cell.removeprefix('vllm/')}, {metric}": told for cell, metric, *told in rows})
     headers = [f"{card}: {word}" for card in ("H200", "H100") for word in ("predicted", "interval", "document")]
     lines = dict.fromkeys([*pairs[0], *pairs[1]])

@@ -78,7 +78,7 @@ def test_a_table_has_a_row_for_each_kind_of_step(recorded):
         for prompt, generated in (("16", "0"), ("0", "1"), ("8", "0"))
     ]
     assert rows[0][12:] == ["all-gather", "of", "1,024", "bytes"]
-    assert rows[3][:12] == ["TP=2", "EP=2", "730", "MB", "16", "+", "0", "5", "4", "20,480", "16,384", "0"]
+    assert rows[3][:12] == ["TP=2,", "EP=2", "730", "MB", "16", "+", "0", "5", "4", "20,480", "16,384", "0"]
 
 
 def test_compressed_traces_are_read_and_those_without_a_pass_left_out(tmp_path):

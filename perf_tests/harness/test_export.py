@@ -52,6 +52,25 @@ def test_a_run_as_csv_keeps_invalid_samples_and_candidates_apart(tmp_path):
     ]
 
 
+def test_whole_and_split_experts_are_told_apart(tmp_path):
+    sample = {"boot": "b", "host_id": "h", "started": "s", "metrics": {"latency": 0.5}, "repetitions": {}, "provenance": {},
+              "workload": {}}  # fmt: skip
+    spreads = {
+        "tp2": ("2", "1", "1"),
+        "tp2ep2": ("2", "2", "1"),
+        "tp4pp2": ("4", "1", "2"),
+        "tp4ep4pp2": ("4", "4", "2"),
+    }
+    lines = [json.dumps(sample | {"cell": f"vllm/m/{spread}/batch-1"}) for spread in spreads]
+    (tmp_path / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    export.write(tmp_path, tmp_path / "out.csv")
+    told = [
+        tuple(one[f"{what}_parallel"] for what in ("tensor", "expert", "pipeline"))
+        for one in table(tmp_path / "out.csv")
+    ]
+    assert told == list(spreads.values())
+
+
 @pytest.mark.parametrize(
     ("content", "out", "message"),
     [

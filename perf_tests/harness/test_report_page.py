@@ -14,7 +14,7 @@ from fixtures.claims.ledger import ledger
 from fixtures.errors import UsageError
 from fixtures.gate.metric import METRICS
 from fixtures.report import __main__ as command
-from fixtures.report import charts, findings, html, markdown, nights, page, reports, run, table, terminal
+from fixtures.report import charts, expectation, findings, html, markdown, nights, page, reports, run, table, terminal
 from fixtures.report.nights import Point
 from fixtures.report.run import Block, Cell, Judged, Log, Run
 from fixtures.store import history
@@ -338,3 +338,25 @@ def test_change_points_are_read_from_what_the_history_command_prints(tmp_path):
     (tmp_path / "points.json").write_text("{}")
     with pytest.raises(UsageError, match="expected the output of"):
         nights.read_points(tmp_path / "points.json")
+
+
+def test_the_figure_of_the_documents_prompts_has_no_others():
+    """Neither those that are streamed nor those with longer answers."""
+    run = synthetic_run(cells=1, boots=1)
+    (cell,) = run.cells
+    given = {"kind": "offline", "num_prompts": 150, "lengths": "fixed", "input_len": 75, "output_len": 128}
+    traffic = {
+        "offline-150": (given | {"stream": False}, 12_000.0),
+        "offline-150-streamed": (given, 9_000.0),
+        "offline-150-long": (given | {"stream": False, "output_len": 512}, 15_000.0),
+    }
+    cells = tuple(
+        dataclasses.replace(
+            cell, id=f"{cell.block}/{name}", name=name, workload=workload,
+            boots=(dataclasses.replace(cell.boots[0], metrics={"output_throughput": rate}),),
+        )
+        for name, (workload, rate) in traffic.items()
+    )  # fmt: skip
+    (line,) = expectation.offline(dataclasses.replace(run, cells=cells))
+    assert line.points == {1: 12_000.0}
+    assert line.expected.keys() == {1}

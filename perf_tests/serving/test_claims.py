@@ -6,12 +6,15 @@ the document's numbers belong to the full models at TP=2 on a pair of cards.
 
 import pytest
 
+from fixtures.analytical.parallel import Parallel
 from fixtures.deployments.cell import Cell
 from fixtures.errors import EngineError
 
 pytestmark = pytest.mark.serving
 
 MOE, DENSE, DENSE_13B = "mixtral-8x7b", "llama-3.1-8b", "llama-2-13b"
+# What the ratio of two throughputs on one machine differs by between boots, twice over.
+NOISE = 0.03
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ def value(night):
             asked = (model, tp, ep, workload, engine or block.engine)
             if (block.model, block.tensor_parallel, block.expert_parallel, cell.workload.name, block.engine) == asked:
                 return measured(cell, metric)
-        of, at = f"{engine}'s {model}" if engine else model, f"TP={tp}" + (f", EP={ep}" if ep > 1 else "")
-        pytest.skip(f"deployment {night.deployment.name} has no cell of {of} at {at} under {workload}")
+        of = f"{engine}'s {model}" if engine else model
+        pytest.skip(f"deployment {night.deployment.name} has no cell of {of} at {Parallel(tp, ep)} under {workload}")
 
     def measured(cell: Cell, metric: str) -> float:
         try:
@@ -79,23 +82,25 @@ def test_a_second_gpu_brings_an_8b_model_nothing(claim, value):
 
 
 @pytest.mark.claim("tp2-all-reduce-cancels")
-def test_a_second_gpu_is_worth_less_the_more_the_host_adds(value):
-    """The document has the all-reduce cancel the gain. Here it stays, and the host's part of a step and the model change."""
+def test_what_a_second_gpu_gains_is_the_hosts_to_hide(value):
+    """All-reduces are the same in each of these: where they cancelled the gain there would be none to hide, nor more of it."""
 
     def gain(model, workload):
         one, two = (value(model, tp, workload, "output_throughput") for tp in (1, 2))
         return two / one
 
-    gains = [gain(DENSE, workload) for workload in ("offline-150-streamed", "offline-150", "offline-150-long")]
-    assert gains == sorted(gains), "streamed, in one piece, four times as long"
+    plain = gain(DENSE, "offline-150")
+    assert plain > 1 + NOISE, f"TP=2 over TP=1: {plain:.3f}"
+    streamed = gain(DENSE, "offline-150-streamed")
+    assert streamed < plain - NOISE, f"{streamed:.3f} where the host sends every token by itself, else {plain:.3f}"
     small, large = (gain(model, "offline-100") for model in (DENSE, DENSE_13B))
-    assert small < large, "8 and 13 billion parameters"
+    assert large > small + NOISE, f"{small:.3f} with 8 billion parameters, {large:.3f} with 13"
 
 
 @pytest.mark.claim("ep-duplication")
-def test_expert_parallelism_beside_tensor_parallel_attention_copies_nothing(claim, value):
+def test_expert_parallelism_beside_tensor_parallel_attention_copies_nothing(value):
     split, whole = (value(MOE, 2, "startup", "weight_memory", ep=ep) / 1e9 for ep in (1, 2))
-    assert whole - split < claim.tolerance * claim.value, f"{split:.2f} GB a GPU at TP=2, {whole:.2f} with EP=2"
+    assert whole == pytest.approx(split, rel=0.02), "GB a GPU: copies of attention and embeddings would be 3.4%"
 
 
 @pytest.mark.claim("moe-dense-offline")
