@@ -1,4 +1,9 @@
-"""Property tests: no deadline per example, because machines are shared and a unit test asserts no time."""
+"""Property tests: no deadline per example, because machines are shared and a unit test asserts no time.
+
+And Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
+"""
+
+import signal
 
 from hypothesis import Phase, settings
 
@@ -8,3 +13,6 @@ settings.register_profile(
     "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("moegauge")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
