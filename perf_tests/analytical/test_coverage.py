@@ -80,3 +80,5 @@ def test_mixtral_on_two_ranks():
     assert busiest_experts(8, 2, 1, 2) == pytest.approx(10 / 7)
     busiest = [round(busiest_experts(8, 2, tokens, 2), 2) for tokens in (1, 2, 4, 8, 1000)]
     assert busiest == [1.43, 2.32, 3.26, 3.90, 4.0]
+    one, two = (busiest_experts(8, 2, tokens, 2) for tokens in (1, 2))
+    assert busiest_experts(8, 2, 1.25, 2) == pytest.approx(0.75 * one + 0.25 * two)
