@@ -1,5 +1,6 @@
 """Deployment files: what ships is sound, what a user writes wrongly is named in one line."""
 
+import dataclasses
 import json
 import re
 
@@ -111,6 +112,13 @@ def test_routing_is_captured_of_every_mixture_and_of_no_dense_model(name):
         if any("expert" in key for key in loaded.configuration(entry.name).shape())
     }  # fmt: skip
     assert {cell.block.model for cell in cells(loaded) if cell.workload.kind == "routing"} == mixtures
+
+
+def test_a_deployment_without_any_cell_is_told_why():
+    loaded = deployments.load("trained-gpu", ENGINES)
+    dense = dataclasses.replace(loaded, models=(dataclasses.replace(loaded.models[0], configuration="llama-3.1-8b"),))
+    with pytest.raises(UsageError, match="trained-gpu: workloads: none is for any of its .* knows to have experts"):
+        cells(dense)
 
 
 def test_references_of_ratios():
