@@ -11,7 +11,7 @@ from fixtures.claims.ledger import LEDGER, Claim, Predicted, ledger
 from fixtures.errors import UsageError
 from fixtures.report import claims
 from fixtures.store import document
-from perf_tests.analytical import predicted
+from perf_tests.analytical import ledger_numbers
 from perf_tests.harness.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
@@ -35,7 +35,9 @@ def bound() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.claim":
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "pytest.mark.claim":
+                continue
+            if isinstance(node.args[0], ast.Constant):  # others are bound by the ledger's own rows
                 found.setdefault(ast.literal_eval(node.args[0]), []).append(path.name)
     return found
 
@@ -124,11 +126,12 @@ def test_the_terminal_shows_what_became_of_each_claim():
     ]
 
 
-def test_every_prediction_of_the_ledger_is_the_models():
-    """If not, a constant has moved: ``python -m perf_tests.analytical.predicted`` writes them again."""
+def test_every_prediction_of_the_ledger_is_the_models_and_every_measurement_the_baselines():
+    """If not, a constant has moved, or a boot was added: ``python -m perf_tests.analytical.ledger_numbers`` writes them."""
     text = LEDGER.read_text()
-    assert predicted.ledger(text) == text
-    assert text.count("{ deployment = ") == sum(len(claim.predicted) for claim in ledger().values()), "rows it can read"
+    assert ledger_numbers.ledger(text) == text
+    rows = sum(len(claim.predicted) + len(claim.measured) for claim in ledger().values())
+    assert text.count("{ deployment = ") == rows, "rows it can read"
 
 
 def test_every_run_of_the_document_on_two_cards_is_predicted():
