@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.claims.ledger import LEDGER, Claim, Predicted, ledger
+from fixtures.claims.ledger import LEDGER, Claim, Measured, Predicted, ledger
 from fixtures.errors import UsageError
 from fixtures.report import claims
 from fixtures.store import document
@@ -17,6 +17,16 @@ from perf_tests.harness.synthetic_run import synthetic_run
 pytestmark = pytest.mark.cpu
 
 TESTS = Path(__file__).parents[1]
+MEASURED = """[[claim.measured]]
+deployment = "d"
+cell = "c"
+metric = "latency"
+stated = 100
+tolerance = 0.1
+value = {}
+unit = "ms"
+verdict = "{}"
+"""
 PREDICTED = """[[claim.predicted]]
 deployment = "p"
 cell = "c"
@@ -93,6 +103,9 @@ def test_a_claim_admits_what_is_within_its_tolerance():
         ("{0}\n" + PREDICTED.format("", 3, 2, 2.5, "ms"), "expected 0 < low <= value <= high, found 2, 3, 2.5"),
         ("{0}\n" + PREDICTED.format("", 0, 0, 2.5, "ms"), "expected 0 < low"),
         ("{0}\n[[claim.predicted]]\ncell = 'c'", "claim.0.: predicted.0.: missing key 'deployment'"),
+        ("{0}\n" + MEASURED.format(115, "holds"), "'a': measured: 115 against 100 within 10% isn't 'holds'"),
+        ("{0}\n" + MEASURED.format(109, "refuted"), "'a': measured: 109 against 100 within 10% isn't 'refuted'"),
+        ("{0}\n" + MEASURED.format(109, "so so"), "claim.0.: measured.0.: verdict"),
     ],
 )
 def test_an_unsound_ledger_is_refused(rows, message, tmp_path):
@@ -145,6 +158,20 @@ def test_every_run_of_the_document_on_two_cards_is_predicted():
                 wanted.add((f"{row['gpu']}x2", f"vllm/{row['model']}/tp2/{kind}-{row[column]}"))
     assert len(wanted) == 12
     assert wanted <= rows
+
+
+def test_what_is_recorded_stands_with_its_verdict_above_what_is_predicted():
+    told = Measured("h100x2", "vllm/m/tp2/batch-1", "latency", 449, 0.1, 284.5, "ms", "refuted")
+    ratio = dataclasses.replace(told, deployment="h100x1", over="vllm/m/tp1/batch-1", unit="x", stated=1, value=1.05)
+    claim = row(measured=(told, dataclasses.replace(ratio, verdict="holds")), predicted=(LATENCY,))
+    assert claims.recorded(claim) == [
+        "recorded on h100x2: latency 284.5 ms, stated 449 ms within 10%: refuted",
+        "recorded on h100x1: latency of m/tp2/batch-1 over m/tp1/batch-1 1.05 x, stated 1 x within 10%: holds",
+    ]
+    assert (claim.on("h100x2"), claim.on("h200x2")) == (told, None)
+    assert [told.admits(value) for value in (404, 405, 493, 495)] == [False, True, True, False]
+    text = " ".join(line for line, _ in claims.terminal({"a": claim}, {}))
+    assert text.index("recorded on h100x2") < text.index("predicted for vllm")
 
 
 LATENCY = Predicted("h200x2", "vllm/llama-3.1-8b/tp1/batch-32", "latency", 297.7, 265.7, 1338.5, "ms")

@@ -17,9 +17,11 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.deployments import deployment as deployments
+from fixtures.deployments import prediction
+from fixtures.deployments.prediction import Prediction
 from fixtures.engines.registry import ENGINES
 from fixtures.gate import committed, engines, results
-from fixtures.gate.metric import shown
+from fixtures.gate.metric import METRICS, shown
 from fixtures.gate.sequential import MAX_BOOTS
 from fixtures.report import predictions
 from fixtures.store import baseline
@@ -30,7 +32,7 @@ from perf_tests.harness.server_process import ROOT
 
 PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
 BASELINES = ROOT / "baselines"
-H100, H200 = "h100-80gb-hbm3x1", "h200x1"
+H100, H200, PAIR = "h100-80gb-hbm3x1", "h200x1", "h100-80gb-hbm3x2"
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.
@@ -57,22 +59,22 @@ def markdown(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 _read = functools.cache(baseline.read)
 
 
-def boots(card: str, model: str, cell: str, metric: str, engine: str = "vllm") -> list[float]:
+def boots(card: str, model: str, cell: str, metric: str, parallel: str = "tp1", engine: str = "vllm") -> list[float]:
     """The valid boots' values of a metric, in base units; none if there is no such cell."""
-    found = _read(BASELINES / card / f"{engine}-tp1-random" / f"{model}.json")
-    stored = found.cells.get(f"{engine}/{model}/tp1/{cell}") if found else None
+    found = _read(BASELINES / card / f"{engine}-{parallel}-random" / f"{model}.json")
+    stored = found.cells.get(f"{engine}/{model}/{parallel}/{cell}") if found else None
     kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
     return [value for value in kept if value is not None]
 
 
-def median(card: str, model: str, cell: str, metric: str) -> str:
+def median(card: str, model: str, cell: str, metric: str, parallel: str = "tp1") -> str:
     """The median over the boots in its unit; empty without any."""
-    values = boots(card, model, cell, metric)
+    values = boots(card, model, cell, metric, parallel)
     return shown(metric, statistics.median(values)) if values else ""
 
 
 def on_cards() -> str:
-    """Both models on one H200 and the dense one on one H100, medians over the boots."""
+    """Both models on one H200 and on two H100, and the dense one on one, medians over the boots."""
     chosen = [(f"batch-{size}", "latency") for size in (1, 8, 32, 128, 256)]
     chosen += [("long-prompt", "latency"), ("shared-prefix", "latency")]
     chosen += [(f"offline-{count}", "output_throughput") for count in (100, 150)]
@@ -86,8 +88,11 @@ def on_cards() -> str:
         rows.append((
             f"{cell}, {NAMES[metric]}", shown(metric, dense), shown(metric, moe), f"{max(dense, moe) / min(dense, moe):.2f} x",
             " / ".join(f"{share:.0%}" for share in shares), median(H100, DENSE, cell, metric),
+            *(median(PAIR, model, cell, metric, "tp2") for model in (DENSE, MOE)),
         ))  # fmt: skip
-    return markdown(("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama-3.1-8B, one H100"), rows)
+    headers = ("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama, one H100", "Llama, two H100",
+               "Mixtral, two H100")  # fmt: skip
+    return markdown(headers, rows)
 
 
 def noise(directory: Path) -> str:
@@ -177,18 +182,56 @@ def side_by_side() -> str:
 
 
 def two_cards() -> str:
-    """What is predicted of vLLM at TP=2 on both pairs of cards, and where whole experts on each make a difference."""
+    """Of vLLM at TP=2 on both pairs of cards: predicted, documented, and measured where there are boots."""
     pairs = []
-    for name in ("h200x2", "h100x2"):
+    for name, card in (("h100x2", PAIR), ("h200x2", "")):
         rows = predictions.rows(
             deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
         )
-        pairs.append({f"{cell.removeprefix('vllm/')}, {metric}": told for cell, metric, *told in rows})
-    headers = [f"{card}: {word}" for card in ("H200", "H100") for word in ("predicted", "interval", "document")]
+        pairs.append({
+            f"{cell.removeprefix('vllm/')}, {metric}": [told, limits, _measured_there(card, cell, metric), stated]
+            for cell, metric, told, limits, stated in rows
+        })  # fmt: skip
+    # Of H200 there is nothing measured.
+    for cells in pairs[1].values():
+        del cells[2]
+    headers = [f"H100: {word}" for word in ("predicted", "interval", "measured", "document")]
+    headers += [f"H200: {word}" for word in ("predicted", "interval", "document")]
     lines = dict.fromkeys([*pairs[0], *pairs[1]])
     return markdown(
-        ("", *headers), [(line, *(word for p in pairs for word in p.get(line, [""] * 3))) for line in lines]
+        ("", *headers),
+        [(line, *pairs[0].get(line, [""] * 4), *pairs[1].get(line, [""] * 3)) for line in lines],
     )
+
+
+def _measured_there(card: str, cell: str, metric: str) -> str:
+    """The median of a predicted metric; empty where there is none."""
+    if not card:
+        return ""
+    engine, model, parallel, workload = cell.split("/")
+    values = boots(card, model, workload, metric, parallel, engine)
+    return shown(metric, statistics.median(values)) if values else ""
+
+
+def foretold() -> str:
+    """How far off the predictions of two H100 were, which no constant was fitted to, by what was booted."""
+    found: dict[str, list[Prediction]] = {}
+    for one in prediction.predictions(deployments.load("h100x2", ENGINES)):
+        if one.cell.workload.kind != "startup" and not METRICS[one.metric].reference:
+            found.setdefault(one.cell.block.id, []).append(one)
+    rows = []
+    for block, several in found.items():
+        engine, model, parallel = block.split("/")
+        pairs = [
+            (one, statistics.median(values))
+            for one in several
+            if (values := boots(PAIR, model, one.cell.workload.name, one.metric, parallel, engine))
+        ]
+        if pairs:
+            inside = sum(one.low <= value <= one.high for one, value in pairs)
+            errors = [one.value / value - 1 for one, value in pairs]
+            rows.append((block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
+    return markdown(("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
 
 
 def uncertainty() -> str:
@@ -211,6 +254,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantised": quantised,
     "side by side": side_by_side,
     "two cards": two_cards,
+    "foretold": foretold,
     "uncertainty": uncertainty,
 }
 

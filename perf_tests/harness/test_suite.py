@@ -199,9 +199,9 @@ def test_an_interrupted_run_keeps_what_was_measured(suite):
     assert [b["name"] for b in stored["benchmarks"]] == ["batch-1", "batch-4"]
 
 
-def replay(suite, directory, *options):
+def replay(suite, directory, *options, deployment="h200x1"):
     return suite.run(
-        "-m", "serving", "--deployment=h200x1", f"--replay={directory}", f"--artifacts={suite.directory / 'run'}",
+        "-m", "serving", f"--deployment={deployment}", f"--replay={directory}", f"--artifacts={suite.directory / 'run'}",
         *options, serving=False,
     )  # fmt: skip
 
@@ -211,12 +211,26 @@ def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
     done = replay(suite, ROOT / "baselines" / "h200x1", "--claims")
     assert done.returncode == 0, done.stdout
     assert re.search(r"verdicts: \d+ pass", done.stdout)
-    for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch"):
+    for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch", "sglang-ahead"):
         assert re.search(rf"^{claim} .* checked$", done.stdout, re.MULTILINE), claim
     assert "| vllm/mixtral-8x7b/tp1/batch-8" in (suite.directory / "run" / "report.md").read_text()
     page = (suite.directory / "run" / "report.html").read_text()
     assert "Nothing regressed: " in page
     assert "this run, vllm H200 TP=1" in page, "in the document's figure"
+
+
+@pytest.mark.cpu
+def test_recorded_results_of_a_pair_settle_the_claims_of_two_cards(suite):
+    done = replay(suite, ROOT / "baselines" / "h100-80gb-hbm3x2", "--claims", deployment="h100x2")
+    assert done.returncode == 0, done.stdout
+    for claim in (
+        "mixtral-weights-per-gpu", "offline-llama-h100-tp2", "tp2-no-gain", "tp2-all-reduce-cancels", "latency-h100-batch-1",
+        "ep-duplication", "moe-dense-offline", "moe-dense-batch-1", "sglang-ahead", "sglang-moe-ahead",
+    ):  # fmt: skip
+        assert re.search(rf"^{claim} .* checked$", done.stdout, re.MULTILINE), claim
+    page = (suite.directory / "run" / "report.html").read_text()
+    assert "recorded on h100x2: output_throughput of llama-3.1-8b/tp2/offline-150 over" in page
+    assert "this run, vllm H100 TP=2" in page, "in the document's figure"
 
 
 @pytest.mark.cpu
