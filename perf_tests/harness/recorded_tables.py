@@ -229,7 +229,10 @@ def foretold() -> str:
         ]
         if pairs:
             inside = sum(one.low <= value <= one.high for one, value in pairs)
-            errors = [one.value / value - 1 for one, value in pairs]
+            errors = [
+                (one.value / value if METRICS[one.metric].direction == "lower" else value / one.value) - 1
+                for one, value in pairs
+            ]
             rows.append((block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
     return markdown(("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
 

@@ -230,7 +230,7 @@ def test_recorded_results_of_a_pair_settle_the_claims_of_two_cards(suite):
         assert re.search(rf"^{claim} .* checked$", done.stdout, re.MULTILINE), claim
     page = (suite.directory / "run" / "report.html").read_text()
     assert "recorded on h100x2: output_throughput of llama-3.1-8b/tp2/offline-150 over" in page
-    assert "this run, vllm H100 TP=2" in page, "in the document's figure"
+    assert "this run, vllm H100 TP=2, EP=2" in page, "in the document's figure"
 
 
 @pytest.mark.cpu
