@@ -15,11 +15,10 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.deployments.prediction import Prediction, predict
 from fixtures.engines.registry import ENGINES
-from fixtures.store import baseline
-from perf_tests.harness.server_process import ROOT
+from perf_tests.harness.recorded_tables import H100, H200, PAIR, boots
 
 # Where the baselines of a deployment are.
-DIRECTORIES = {"h100x1": "h100-80gb-hbm3x1", "h200x1": "h200x1", "h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
+DIRECTORIES = {"h100x1": H100, "h200x1": H200, "h100x2": PAIR}
 _ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 
 
@@ -32,33 +31,44 @@ def prediction(deployment: str, cell: str, metric: str) -> Prediction:
     return one
 
 
-@functools.cache
-def measurement(deployment: str, cell: str, metric: str) -> float:
-    """The median of a metric over a cell's valid boots in the baselines."""
-    engine, model, parallel, _ = cell.split("/")
-    path = ROOT / "baselines" / DIRECTORIES[deployment] / f"{engine}-{parallel}-random" / f"{model}.json"
-    found = baseline.read(path)
-    if found is None:
-        raise LookupError(f"{path}: not there")
-    return statistics.median(boot.metrics[metric] for boot in found.cells[cell].boots if not boot.invalid)
+def measurement(deployment: str, cell: str, metric: str) -> float | None:
+    """The median of a metric over a cell's valid boots in the baselines; None without any."""
+    engine, model, parallel, workload = cell.split("/")
+    if deployment not in DIRECTORIES:
+        return None
+    values = boots(DIRECTORIES[deployment], model, workload, metric, parallel, engine)
+    return statistics.median(values) if values else None
 
 
 def ledger(text: str) -> str:
-    """The ledger with those numbers, to four significant digits."""
+    """The ledger with those numbers. Raises LookupError for a measurement that isn't in the baselines."""
     return _ROW.sub(lambda found: _row(found[0]), text)
 
 
 def _row(row: str) -> str:
     words = dict(re.findall(r'(\w+) = "([^"]*)"', row))
-    key = words["deployment"], words["cell"], words["metric"]
-    over = words["deployment"], words.get("over", ""), words["metric"]
-    if "stated" in row:
-        numbers = {"value": measurement(*key) / (measurement(*over) if "over" in words else 1)}
-    else:
-        one = prediction(*key).over(prediction(*over), words["metric"]) if "over" in words else prediction(*key)
-        numbers = {"value": one.value, "low": one.low, "high": one.high}
+    deployment, metric, unit = words["deployment"], words["metric"], words["unit"]
+    found = [measurement(deployment, words[key], metric) for key in ("cell", "over") if key in words]
+    known = [value for value in found if value is not None]
+    recorded = known[0] / (known[1] if "over" in words else 1) if len(known) == len(found) else None
+    if "stated = " in row:
+        if recorded is None:
+            raise LookupError(f"nothing is recorded of {row.strip()}")
+        return _filled(row, {"value": recorded}, unit)
+    one = prediction(deployment, words["cell"], metric)
+    if "over" in words:
+        one = one.over(prediction(deployment, words["over"], metric), metric)
+    row = re.sub(r", recorded = [^,]+", "", row)
+    if recorded is not None:
+        row = row.replace(", unit = ", ", recorded = 0, unit = ")
+    numbers = {"value": one.value, "low": one.low, "high": one.high}
+    return _filled(row, numbers | ({"recorded": recorded} if recorded is not None else {}), unit)
+
+
+def _filled(row: str, numbers: dict[str, float], unit: str) -> str:
+    """A row with numbers, given in base units, to four significant digits."""
     for name, number in numbers.items():
-        rounded = float(f"{number * UNITS[words['unit']]:.4g}")
+        rounded = float(f"{number * UNITS[unit]:.4g}")
         row = re.sub(rf"\b{name} = [^,]+", f"{name} = {rounded:g}", row)
     return row
 

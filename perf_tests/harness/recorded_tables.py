@@ -4,6 +4,7 @@ python -m perf_tests.harness.recorded_tables     writes them anew, between ``<!-
 """
 
 import functools
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterable
@@ -183,31 +184,32 @@ def side_by_side() -> str:
 
 def two_cards() -> str:
     """Of vLLM at TP=2 on both pairs of cards: predicted, documented, and measured where there are boots."""
-    pairs = []
-    for name, card in (("h100x2", PAIR), ("h200x2", "")):
+    words, pairs = {}, []
+    for short, name, card in (("H100", "h100x2", PAIR), ("H200", "h200x2", "")):
         rows = predictions.rows(
             deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
         )
+        words[short] = ["predicted", "interval", *(["measured"] if card else []), "document"]
         pairs.append({
-            f"{cell.removeprefix('vllm/')}, {metric}": [told, limits, _measured_there(card, cell, metric), stated]
+            f"{cell.removeprefix('vllm/')}, {metric}": [
+                told, limits, *([_measured_there(card, cell, metric)] if card else []), stated
+            ]
             for cell, metric, told, limits, stated in rows
         })  # fmt: skip
-    # Of H200 there is nothing measured.
-    for cells in pairs[1].values():
-        del cells[2]
-    headers = [f"H100: {word}" for word in ("predicted", "interval", "measured", "document")]
-    headers += [f"H200: {word}" for word in ("predicted", "interval", "document")]
+    headers = [f"{card}: {word}" for card, own in words.items() for word in own]
     lines = dict.fromkeys([*pairs[0], *pairs[1]])
+    blank = [[""] * len(own) for own in words.values()]
     return markdown(
         ("", *headers),
-        [(line, *pairs[0].get(line, [""] * 4), *pairs[1].get(line, [""] * 3)) for line in lines],
+        [
+            (line, *itertools.chain(*(pair.get(line, none) for pair, none in zip(pairs, blank, strict=True))))
+            for line in lines
+        ],
     )
 
 
 def _measured_there(card: str, cell: str, metric: str) -> str:
     """The median of a predicted metric; empty where there is none."""
-    if not card:
-        return ""
     engine, model, parallel, workload = cell.split("/")
     values = boots(card, model, workload, metric, parallel, engine)
     return shown(metric, statistics.median(values)) if values else ""

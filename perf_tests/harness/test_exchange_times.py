@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.analytical import step
 from fixtures.deployments import deployment, prediction
 from fixtures.deployments.cell import Block
 from fixtures.engines.registry import ENGINES
@@ -60,10 +61,10 @@ def test_a_recorded_trace_has_every_pass_and_what_was_exchanged_in_it(recorded):
 
 
 def test_what_waits_for_nobody_is_told_apart_from_what_a_gpu_is_held_for(recorded):
-    (decode,) = exchange_times.times(timeline.read(recorded))
+    (decode,) = exchange_times.times(timeline.read(recorded), 2)
     assert (decode.prompt, decode.generated, decode.passes, decode.calls) == (0, 1, 2, 65)
     assert 3e-6 < decode.exchanging / decode.calls < 5e-6
-    assert decode.exchanging <= decode.held < decode.seconds
+    assert decode.exchanging < 0.5 * decode.held < 0.5 * decode.seconds
 
 
 def test_a_kernel_belongs_to_the_pass_that_began_before_its_launch():
@@ -104,8 +105,15 @@ def test_what_would_go_uncounted_is_an_error(events, message, tmp_path):
     ],
 )
 def test_gpus_that_differ_are_refused(ranks):
-    with pytest.raises(EngineError, match=f"{len(ranks)} GPUs have a trace"):
-        exchange_times.times(ranks)
+    with pytest.raises(EngineError, match=f"{len(ranks)} of 2 GPUs have a trace"):
+        exchange_times.times(ranks, 2)
+
+
+def test_traces_of_two_runs_are_not_taken_for_those_of_more_gpus(recorded):
+    for rank in (0, 1):
+        shutil.copy(TRACES / f"vllm-h100-tp2-rank{rank}.pt.trace.json", recorded / f"later{rank}.pt.trace.json")
+    with pytest.raises(EngineError, match="4 of 2 GPUs have a trace"):
+        exchange_times.times(timeline.read(recorded), 2)
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(1e-6, 1e-3), st.floats(1e-6, 1e-3)), min_size=1, max_size=5), min_size=2,
@@ -117,22 +125,57 @@ def test_a_gpu_is_held_for_as_long_as_it_exchanges_or_longer(steps):
         [Pass(0, 4, 1.0, tuple(Exchange("all-reduce", both[rank]) for both in own[:calls])) for own in steps]
         for rank in (0, 1)
     ]
-    (found,) = exchange_times.times(ranks)
+    (found,) = exchange_times.times(ranks, 2)
     assert (found.calls, found.passes) == (calls, len(steps))
     assert 0 < found.exchanging <= found.held <= max(sum(max(both) for both in own[:calls]) for own in steps)
 
 
-def test_the_table_sets_the_models_term_beside_what_was_measured(recorded):
-    chosen = deployment.load("h100x2", ENGINES)
-    setup = prediction.setup_of(chosen, LLAMA, "h100")
+@pytest.fixture
+def setup():
+    return prediction.setup_of(deployment.load("h100x2", ENGINES), LLAMA, "h100")
+
+
+def test_the_table_sets_the_models_term_beside_what_was_measured(recorded, setup):
     title, _, _, _, line = exchange_times.table(
-        LLAMA, setup, exchange_times.times(timeline.read(recorded))
+        LLAMA, setup, exchange_times.times(timeline.read(recorded), 2)
     ).splitlines()
     assert title.startswith("vllm/llama-3.1-8b/tp2, of a pass")
     assert line.startswith("0 + 1 ")
     # 65 vectors of 4,096 elements in two bytes each.
     assert "0.53 MB" in line
     assert line.split()[-4:] == ["0.316", "ms", "3.666", "ms"]
+
+
+def test_a_prompts_pass_is_set_beside_the_models_prefill(setup):
+    one = Pass(100, 0, 5e-3, (Exchange("all-reduce", 2e-6), Exchange("all-gather", 9e-6), Exchange("all-reduce", 4e-6)))
+    other = Pass(
+        100, 0, 6e-3, (Exchange("all-reduce", 1e-6), Exchange("all-gather", 9e-6), Exchange("all-reduce", 9e-6))
+    )
+    found = exchange_times.times([[one, one], [other, other]], 2)
+    assert found == [exchange_times.Times(100, 0, 2, 6e-3, 2, pytest.approx(10e-6), pytest.approx(5e-6))]
+    line = exchange_times.table(LLAMA, setup, found).splitlines()[-1]
+    expected = step.prefill(setup, 1, 100)
+    assert line.split() == [
+        "100", "+", "0", "2", "6.000", "ms", "2", "1.64", "MB", "0.010", "ms", "0.005", "ms", "2.5", "us", "0%",
+        f"{expected.communication * 1e3:.3f}", "ms", f"{expected.device * 1e3:.3f}", "ms",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("void vllm::cross_device_reduce_2stage<__nv_bfloat16, 4>", "all-reduce"),
+        ("flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport", "all-reduce"),
+        ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "all-reduce"),
+        ("multimem_all_reduce_kernel", "all-reduce"),
+        ("multimem_all_gather_kernel", "all-gather"),
+        ("ncclDevKernel_ReduceScatter_Sum_bf16_RING_LL", "reduce-scatter"),
+        ("cublasLt::splitKreduce_kernel", ""),
+        ("at::native::_scatter_gather_elementwise_kernel", ""),
+    ],
+)
+def test_kernels_are_told_apart_by_their_names(name, kind):
+    assert timeline.kind_of(name) == kind
 
 
 def test_traces_of_an_earlier_run_are_read_again(recorded, capsys):
@@ -158,9 +201,22 @@ def test_traces_of_an_earlier_run_are_read_again(recorded, capsys):
         (["--deployment", "h100x2"], "needs 2 x H100"),
     ],
 )
-def test_deployments_without_such_times_are_refused(options, message, capsys):
-    assert exchange_times.main(options) == 2
+def test_deployments_without_such_times_are_refused(options, message, tmp_path, capsys):
+    assert exchange_times.main([*options, "--artifacts", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_the_model_does_not_have_is_said_before_anything_boots(tmp_path, capsys):
+    path = tmp_path / "any.toml"
+    text = (Path(deployment.__file__).parent / "h100x2.toml").read_text()
+    path.write_text(text.replace("devices = 2", 'devices = 2\ndtype = "auto"'))
+    assert exchange_times.main(["--deployment", str(path)]) == 2
+    assert "needs a dtype and one pipeline stage" in capsys.readouterr().err
+
+
+def test_traces_of_another_run_are_not_added_to(recorded):
+    with pytest.raises(UsageError, match="traces of another run are there: read them with --read"):
+        exchange_times.record(deployment.load("h100x2", ENGINES), [LLAMA], {}, recorded.parent)
 
 
 def test_cards_of_any_deployment_of_several_gpus_can_be_timed():

@@ -105,7 +105,7 @@ def test_stages_and_an_engines_own_dtype_are_not_predicted(pair):
 def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsys):
     assert main(["--deployment", "h200x2", "--cells", "vllm/*/tp2/*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "h200x2, 2 x NVIDIA H200: PREDICTED by the analytical model, none of it measured"
+    assert lines[0] == "h200x2, 2 x NVIDIA H200: PREDICTED by the analytical model, nothing here is a measurement"
     assert lines[1] == "platform vllm-0.26"
     cells = {(words[0], words[1]): line for line in lines[5:] if (words := line.split())}
     for cell, metric, figure in (

@@ -225,7 +225,8 @@ def test_predictions_are_marked_in_page_and_markdown_and_a_measurement_stands_be
     for lines in (in_page, in_markdown):
         beside = next(line for line in lines if f"latency {latency.low:,.10g} to {latency.high:,.10g} ms" in line)
         assert beside.endswith(f"ms, measured {measured:,.4g} ms, outside")
-        assert any("predicted for vllm on h100x2, not measured: output_throughput of" in line for line in lines)
+        assert any(re.match("(- `tp2-no-gain`: )?predicted for vllm on h100x2: output_throughput of .* recorded", line)
+                   for line in lines)  # fmt: skip
 
 
 def test_experts_are_drawn_by_layer_beside_the_band_that_the_document_calls_uniform():

@@ -1,4 +1,4 @@
-"""Claims of the source document that only a run can check, as the document states them.
+"""Claims of the source document that only a run can check: as the document states them, or as the ledger says it was refuted.
 
 They read cells that the session has measured (or measure them) and are skipped where the deployment has no such cell:
 the document's numbers belong to the full models at TP=2 on a pair of cards.
@@ -127,11 +127,10 @@ def gain(value):
 
 
 @pytest.mark.claim("tp2-no-gain")
-def test_a_second_gpu_brings_an_8b_model_nothing(claim, gain, night):
-    if claim.on(night.deployment.name):
-        pytest.skip(f"what {night.deployment.name} says is recorded, and checked by the ledger's row")
+def test_a_second_gpu_is_worth_something_to_an_8b_model(claim, gain):
     found = gain(DENSE, "offline-150")
-    assert claim.admits(found), f"TP=2 over TP=1: {found:.3f}"
+    assert found > 1
+    assert not claim.admits(found), f"TP=2 over TP=1: {found:.3f}"
 
 
 @pytest.mark.claim("tp2-all-reduce-cancels")
@@ -185,13 +184,6 @@ def test_itl_of_moe_is_above_dense(sizes, value):
         for rate in (1, 2, 4, 8):
             moe, dense = (value(name, tp, f"online-{rate}", "itl_p50") for name in (MOE, DENSE))
             assert moe > dense, f"TP={tp}, {rate} req/s: {moe * 1e3:.2f} ms against {dense * 1e3:.2f} ms"
-
-
-@pytest.mark.claim("latency-sublinear")
-def test_latency_grows_far_slower_than_the_batch(value, sizes):
-    for tp in sizes:
-        growth = value(DENSE, tp, "batch-32", "latency") / value(DENSE, tp, "batch-1", "latency")
-        assert growth < 2, f"TP={tp}: batch 32 over batch 1: {growth:.3f}"
 
 
 @pytest.mark.claim("gap-widens-with-batch")
