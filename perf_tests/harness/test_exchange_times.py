@@ -109,6 +109,17 @@ def test_gpus_that_differ_are_refused(ranks):
         exchange_times.times(ranks, 2)
 
 
+def test_passes_seen_once_and_those_of_prompts_and_answers_together_are_left_out():
+    own = [
+        Pass(0, 4, 1e-3, ()),
+        Pass(32, 3, 2e-3, ()),
+        Pass(32, 3, 2e-3, ()),
+        Pass(64, 0, 3e-3, ()),
+        Pass(0, 4, 1e-3, ()),
+    ]
+    assert [(one.prompt, one.generated, one.passes) for one in exchange_times.times([own, own], 2)] == [(0, 4, 2)]
+
+
 def test_traces_of_two_runs_are_not_taken_for_those_of_more_gpus(recorded):
     for rank in (0, 1):
         shutil.copy(TRACES / f"vllm-h100-tp2-rank{rank}.pt.trace.json", recorded / f"later{rank}.pt.trace.json")
