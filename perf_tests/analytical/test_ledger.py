@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import functools
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from fixtures.errors import UsageError
 from fixtures.report import claims
 from fixtures.store import document
 from perf_tests.analytical import ledger_numbers
-from perf_tests.harness.server_process import ROOT
 from perf_tests.harness.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
@@ -149,16 +147,6 @@ def test_every_prediction_of_the_ledger_is_the_models_and_every_measurement_the_
     assert ledger_numbers.ledger(text) == text
     rows = sum(len(claim.predicted) + len(claim.measured) for claim in ledger().values())
     assert text.count("{ deployment = ") == rows, "rows it can read"
-
-
-def test_the_readme_counts_the_verdicts_as_they_are():
-    counts = Counter(claim.verdict for claim in ledger().values())
-    text = " ".join((ROOT / "README.md").read_text().split())
-    assert f"its {len(ledger())} quantitative statements" in text
-    assert (
-        f"{counts['holds']} hold as stated, {counts['holds within']} within a tolerance, {counts['refuted']} are refuted, "
-        f"{counts['contradicts itself']} contradict themselves, {counts['unverifiable']} cannot be checked" in text
-    )
 
 
 def test_every_run_of_the_document_on_two_cards_is_predicted():

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
+from fixtures.claims.ledger import ledger
 from perf_tests.harness import documents
 from perf_tests.harness.documents import ROOT
 
@@ -78,3 +80,13 @@ def test_the_command_fails_on_a_complaint(page):
 def test_every_page_is_checked():
     names = {path.name for path in documents.pages()}
     assert {"README.md", "SECURITY.md", "extending.md", "metrics.md", "troubleshooting.md", "architecture.md"} <= names
+
+
+def test_the_readme_counts_the_verdicts_as_they_are():
+    counts = Counter(claim.verdict for claim in ledger().values())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"its {len(ledger())} quantitative statements" in text
+    assert (
+        f"{counts['holds']} hold as stated, {counts['holds within']} within a tolerance, {counts['refuted']} are refuted, "
+        f"{counts['contradicts itself']} contradict themselves, {counts['unverifiable']} cannot be checked" in text
+    )
