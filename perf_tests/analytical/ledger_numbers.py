@@ -8,14 +8,13 @@ a statement holds is written by hand: the ledger cannot be read with a verdict t
 
 import functools
 import re
-import statistics
 
 from fixtures.claims.ledger import LEDGER, UNITS
 from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.deployments.prediction import Prediction, predict
 from fixtures.engines.registry import ENGINES
-from perf_tests.harness.recorded_tables import H100, H200, PAIR, boots
+from perf_tests.harness.recorded_tables import H100, H200, PAIR, measured
 
 # Where the baselines of a deployment are.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, "h100x2": PAIR}
@@ -31,15 +30,6 @@ def prediction(deployment: str, cell: str, metric: str) -> Prediction:
     return one
 
 
-def measurement(deployment: str, cell: str, metric: str) -> float | None:
-    """The median of a metric over a cell's valid boots in the baselines; None without any."""
-    engine, model, parallel, workload = cell.split("/")
-    if deployment not in DIRECTORIES:
-        return None
-    values = boots(DIRECTORIES[deployment], model, workload, metric, parallel, engine)
-    return statistics.median(values) if values else None
-
-
 def ledger(text: str) -> str:
     """The ledger with those numbers. Raises LookupError for a measurement that isn't in the baselines."""
     return _ROW.sub(lambda found: _row(found[0]), text)
@@ -48,9 +38,7 @@ def ledger(text: str) -> str:
 def _row(row: str) -> str:
     words = dict(re.findall(r'(\w+) = "([^"]*)"', row))
     deployment, metric, unit = words["deployment"], words["metric"], words["unit"]
-    found = [measurement(deployment, words[key], metric) for key in ("cell", "over") if key in words]
-    known = [value for value in found if value is not None]
-    recorded = known[0] / (known[1] if "over" in words else 1) if len(known) == len(found) else None
+    recorded = _recorded(deployment, words["cell"], words.get("over", ""), metric)
     if "stated = " in row:
         if recorded is None:
             raise LookupError(f"nothing is recorded of {row.strip()}")
@@ -63,6 +51,15 @@ def _row(row: str) -> str:
         row = row.replace(", unit = ", ", recorded = 0, unit = ")
     numbers = {"value": one.value, "low": one.low, "high": one.high}
     return _filled(row, numbers | ({"recorded": recorded} if recorded is not None else {}), unit)
+
+
+def _recorded(deployment: str, cell: str, over: str, metric: str) -> float | None:
+    """The median of a metric in the baselines, or its ratio to that of another cell; None where either has no boot."""
+    if deployment not in DIRECTORIES:
+        return None
+    value = measured(DIRECTORIES[deployment], cell, metric)
+    base = measured(DIRECTORIES[deployment], over, metric) if over else 1.0
+    return None if value is None or base is None else value / base
 
 
 def _filled(row: str, numbers: dict[str, float], unit: str) -> str:

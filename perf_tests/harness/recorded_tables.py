@@ -4,9 +4,9 @@ python -m perf_tests.harness.recorded_tables     writes them anew, between ``<!-
 """
 
 import functools
-import itertools
 import re
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -68,10 +68,17 @@ def boots(card: str, model: str, cell: str, metric: str, parallel: str = "tp1", 
     return [value for value in kept if value is not None]
 
 
-def median(card: str, model: str, cell: str, metric: str, parallel: str = "tp1") -> str:
-    """The median over the boots in its unit; empty without any."""
-    values = boots(card, model, cell, metric, parallel)
-    return shown(metric, statistics.median(values)) if values else ""
+def measured(card: str, cell_id: str, metric: str) -> float | None:
+    """The median over the boots of a cell by its whole id, in base units; None without any."""
+    engine, model, parallel, workload = cell_id.split("/")
+    values = boots(card, model, workload, metric, parallel, engine)
+    return statistics.median(values) if values else None
+
+
+def median(card: str, cell_id: str, metric: str) -> str:
+    """The same in the metric's unit; empty without any."""
+    value = measured(card, cell_id, metric)
+    return "" if value is None else shown(metric, value)
 
 
 def on_cards() -> str:
@@ -88,8 +95,8 @@ def on_cards() -> str:
         ]
         rows.append((
             f"{cell}, {NAMES[metric]}", shown(metric, dense), shown(metric, moe), f"{max(dense, moe) / min(dense, moe):.2f} x",
-            " / ".join(f"{share:.0%}" for share in shares), median(H100, DENSE, cell, metric),
-            *(median(PAIR, model, cell, metric, "tp2") for model in (DENSE, MOE)),
+            " / ".join(f"{share:.0%}" for share in shares), median(H100, f"vllm/{DENSE}/tp1/{cell}", metric),
+            *(median(PAIR, f"vllm/{model}/tp2/{cell}", metric) for model in (DENSE, MOE)),
         ))  # fmt: skip
     headers = ("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama, one H100", "Llama, two H100",
                "Mixtral, two H100")  # fmt: skip
@@ -184,35 +191,21 @@ def side_by_side() -> str:
 
 def two_cards() -> str:
     """Of vLLM at TP=2 on both pairs of cards: predicted, documented, and measured where there are boots."""
-    words, pairs = {}, []
-    for short, name, card in (("H100", "h100x2", PAIR), ("H200", "h200x2", "")):
+    table: dict[str, dict[str, str]] = defaultdict(dict)
+    for card, name, directory in (("H100", "h100x2", PAIR), ("H200", "h200x2", "")):
         rows = predictions.rows(
             deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
         )
-        words[short] = ["predicted", "interval", *(["measured"] if card else []), "document"]
-        pairs.append({
-            f"{cell.removeprefix('vllm/')}, {metric}": [
-                told, limits, *([_measured_there(card, cell, metric)] if card else []), stated
-            ]
-            for cell, metric, told, limits, stated in rows
-        })  # fmt: skip
-    headers = [f"{card}: {word}" for card, own in words.items() for word in own]
-    lines = dict.fromkeys([*pairs[0], *pairs[1]])
-    blank = [[""] * len(own) for own in words.values()]
+        for cell, metric, told, limits, stated in rows:
+            line = table[f"{cell.removeprefix('vllm/')}, {metric}"]
+            line |= {f"{card}: predicted": told, f"{card}: interval": limits}
+            if directory:
+                line[f"{card}: measured"] = median(directory, cell, metric)
+            line[f"{card}: document"] = stated
+    headers = list(dict.fromkeys(header for line in table.values() for header in line))
     return markdown(
-        ("", *headers),
-        [
-            (line, *itertools.chain(*(pair.get(line, none) for pair, none in zip(pairs, blank, strict=True))))
-            for line in lines
-        ],
+        ("", *headers), [(name, *(line.get(header, "") for header in headers)) for name, line in table.items()]
     )
-
-
-def _measured_there(card: str, cell: str, metric: str) -> str:
-    """The median of a predicted metric; empty where there is none."""
-    engine, model, parallel, workload = cell.split("/")
-    values = boots(card, model, workload, metric, parallel, engine)
-    return shown(metric, statistics.median(values)) if values else ""
 
 
 def foretold() -> str:
@@ -223,12 +216,7 @@ def foretold() -> str:
             found.setdefault(one.cell.block.id, []).append(one)
     rows = []
     for block, several in found.items():
-        engine, model, parallel = block.split("/")
-        pairs = [
-            (one, statistics.median(values))
-            for one in several
-            if (values := boots(PAIR, model, one.cell.workload.name, one.metric, parallel, engine))
-        ]
+        pairs = [(one, value) for one in several if (value := measured(PAIR, one.cell.id, one.metric)) is not None]
         if pairs:
             inside = sum(one.low <= value <= one.high for one, value in pairs)
             errors = [
