@@ -100,6 +100,9 @@ class MockServer:
             self.complete(transport, asked if path == "/v1/completions" else self.native(asked), received, fault)
         elif path == "/server_info" and self.args.server_info:
             self.reply(transport, 200, self.args.server_info.encode())
+        elif path == "/freeze_gc":
+            self.log.append({"frozen": True})
+            self.reply(transport, 200, b"Garbage collection frozen.\n", "text/plain")
         elif path in ("/start_profile", "/stop_profile") and self.args.profile_directory:
             self.profile(path == "/stop_profile")
             self.reply(transport, 200, self.args.profile_says.encode(), "text/plain")

@@ -1,5 +1,7 @@
 """How a cell is measured: what the server has seen by the time that a repetition counts."""
 
+import dataclasses
+
 import pytest
 
 from fixtures.deployments import deployment
@@ -42,6 +44,21 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
         passes = len(server_log(url)) / BATCH - REPETITIONS
     # The first compiles, the second is faster, the third is as fast as the second: on a busy machine that takes one more.
     assert 3 <= passes <= WARM_UP_PASSES
+
+
+@pytest.mark.parametrize(("engine", "told"), [(None, 0), (ENGINES["vllm"], 0), (ENGINES["sglang"], 1)])
+def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, engine, told):
+    (tmp_path / "one.toml").write_text(FILE)
+    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    (cell,) = cells(chosen)
+    with mock_server() as url:
+        server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
+        measurer.measure(cell, server)
+        log = server_log(url)
+        measurer.measure(cell, server)
+        again = server_log(url)
+    assert sum("frozen" in entry for entry in log) == told
+    assert all("frozen" not in entry for entry in log[-BATCH * REPETITIONS :] + again)
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])

@@ -121,7 +121,7 @@ def test_the_sweep_holds_every_size_class_and_divisibility():
     sizes = [len(r.prompt) for r in sweep(32000, 4096)]
     assert sizes == sorted(set(sizes))
     assert max(sizes) < 4096 - 1
-    for tokens in (1, 16, 17, 128, 129, 132, 1024, 1025, 1028, 3072, 3073, 3076):
+    for tokens in (1, 16, 17, 128, 129, 132, 1024, 1025, 1028, 3072, 3073, 3076, 4080, 4081, 4084):
         assert tokens in sizes
     assert all(r.output_len == 1 for r in sweep(32000, 4096))
 
