@@ -14,10 +14,10 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.deployments.prediction import Prediction, predict
 from fixtures.engines.registry import ENGINES
-from perf_tests.harness.recorded_tables import H100, H200, PAIR, measured
+from perf_tests.harness.recorded_tables import H100, H200, PAIRS, measured
 
 # Where the baselines of a deployment are.
-DIRECTORIES = {"h100x1": H100, "h200x1": H200, "h100x2": PAIR}
+DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}
 _ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 
 

@@ -134,7 +134,7 @@ def test_held_back_cells_are_predicted(recorded):
 def test_held_back_cells_of_sglang_are_predicted(recorded):
     errors = errors_of(recorded[calibrate.SGLANG], calibrate.SGLANG)
     assert len(errors["online"]) >= 3
-    assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.05
+    assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.06
 
 
 def test_passes_of_their_own_are_what_slows_sglang_near_its_limit(recorded):

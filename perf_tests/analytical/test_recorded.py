@@ -19,10 +19,23 @@ GIB = 2**30
 LOGGED = 0.05 * GIB
 # Half the last digit that engines have logged of each of several ranks.
 DIGIT = 0.005 * GIB
+# What CUDA gives out at a time: a matrix of a dense model takes whole pages.
+PAGE = 2 * 2**20
 # Kernels that unpack weights keep something of their own for every layer.
 UNPACKED = 0.005
 # SGLang reports by how much the memory in use has grown, in what its allocator takes from the driver.
 GROWTH = 0.005
+
+
+def matrices(model, tp):
+    """Bytes on each rank, in bf16, of the four matrices that vLLM makes of a dense layer, for each layer; none of experts."""
+    width = model.hidden_size * 2
+    for layer in model.layers:
+        if not layer.experts:
+            yield (model.heads + 2 * model.kv_heads) * model.head_dim // tp * width
+            yield model.heads * model.head_dim // tp * width
+            yield 2 * layer.mlp_size // tp * width
+            yield layer.mlp_size // tp * width
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "baselines").rglob("*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
@@ -45,6 +58,7 @@ def test_weights_are_what_the_engine_reports(path):
         if found.fingerprint["devices"] and int(sizes[1]) > 1:
             # Every rank keeps the table of rotary embeddings whole, in float32.
             weights += Model.load(name, "test").config["max_position_embeddings"] * architecture(name).head_dim * 4
+            weights += sum(-size % PAGE for size in matrices(architecture(name), int(sizes[1])))
             close, within = 0.0, DIGIT
         for boot in cell.boots:
             reported = boot.metrics["weight_memory"]

@@ -33,7 +33,9 @@ from perf_tests.harness.server_process import ROOT
 
 PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
 BASELINES = ROOT / "baselines"
-H100, H200, PAIR = "h100-80gb-hbm3x1", "h200x1", "h100-80gb-hbm3x2"
+H100, H200 = "h100-80gb-hbm3x1", "h200x1"
+# Deployments of two cards, and where their baselines are.
+PAIRS = {"h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.
@@ -43,7 +45,7 @@ NOISE = (
 )  # fmt: skip
 NAMES = {
     "latency": "latency", "output_throughput": "output throughput", "tpot_p50": "TPOT median", "ttft_p50": "TTFT median",
-    "goodput": "goodput",
+    "goodput": "goodput", "itl_p99": "ITL p99",
 }  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def median(card: str, cell_id: str, metric: str) -> str:
 
 
 def on_cards() -> str:
-    """Both models on one H200 and on two H100, and the dense one on one, medians over the boots."""
+    """Both models on one H200 and on two, and the dense one on an H100, medians over the boots."""
     chosen = [(f"batch-{size}", "latency") for size in (1, 8, 32, 128, 256)]
     chosen += [("long-prompt", "latency"), ("shared-prefix", "latency")]
     chosen += [(f"offline-{count}", "output_throughput") for count in (100, 150)]
@@ -95,11 +97,12 @@ def on_cards() -> str:
         ]
         rows.append((
             f"{cell}, {NAMES[metric]}", shown(metric, dense), shown(metric, moe), f"{max(dense, moe) / min(dense, moe):.2f} x",
-            " / ".join(f"{share:.0%}" for share in shares), median(H100, f"vllm/{DENSE}/tp1/{cell}", metric),
-            *(median(PAIR, f"vllm/{model}/tp2/{cell}", metric) for model in (DENSE, MOE)),
+            " / ".join(f"{share:.0%}" for share in shares),
+            *(median(PAIRS["h200x2"], f"vllm/{model}/tp2/{cell}", metric) for model in (DENSE, MOE)),
+            median(H100, f"vllm/{DENSE}/tp1/{cell}", metric),
         ))  # fmt: skip
-    headers = ("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama, one H100", "Llama, two H100",
-               "Mixtral, two H100")  # fmt: skip
+    headers = ("cell", "Llama-3.1-8B", "Mixtral-8x7B", "apart by", "HBM floor", "Llama, two H200", "Mixtral, two H200",
+               "Llama, one H100")  # fmt: skip
     return markdown(headers, rows)
 
 
@@ -160,14 +163,19 @@ def quantised() -> str:
     return markdown(("", *(cell for form in forms for cell in (form, "expected"))), rows)
 
 
-def side_by_side() -> str:
-    """VLLM and SGLang on one H200."""
+def compared(card: str, parallel: str) -> dict[tuple[str, str], engines.Difference]:
+    """What SGLang's baselines differ by from vLLM's, by cell without its engine and metric."""
     sides = []
     for engine in ("vllm", "sglang"):
-        files = sorted((BASELINES / H200 / f"{engine}-tp1-random").glob("*.json"))
+        files = sorted((BASELINES / card / f"{engine}-{parallel}-random").glob("*.json"))
         cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
         sides.append({cell: {m.name: samples for m, samples in found.items()} for cell, found in cells.items()})
-    found = {(one.cell, one.metric): one for one in engines.compare(*sides)}
+    return {(one.cell, one.metric): one for one in engines.compare(*sides)}
+
+
+def side_by_side() -> str:
+    """VLLM and SGLang on one H200."""
+    found = compared(H200, "tp1")
     chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
     chosen += [(cell, "latency") for cell in ("batch-1", "batch-8", "long-prompt", "shared-prefix")]
     chosen += [
@@ -182,26 +190,46 @@ def side_by_side() -> str:
         for model in (DENSE, MOE):
             name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
             one = found[f"{model}/tp1/{name}", metric]
-            row += [shown(metric, one.first), shown(metric, one.second),
-                    f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"]  # fmt: skip
+            row += [shown(metric, one.first), shown(metric, one.second), _change(one)]
         rows.append(row)
     per_model = ("vLLM", "SGLang", "change, 95% interval")
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
 
 
+def _change(one: engines.Difference) -> str:
+    return f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"
+
+
+def side_by_side_on_two() -> str:
+    """By what SGLang's metrics exceed vLLM's at TP=2, on either pair of cards."""
+    chosen = [("offline-100", "output_throughput"), ("offline-150", "output_throughput"), ("batch-1", "latency"),
+              ("batch-128", "latency"), ("online-8", "tpot_p50"), ("online-8", "ttft_p50"), ("online-8", "itl_p99"),
+              ("offline-150-streamed", "output_throughput")]  # fmt: skip
+    pairs = {card: compared(PAIRS[name], "tp2") for card, name in (("H200", "h200x2"), ("H100", "h100x2"))}
+    columns = [(model, card) for model in (DENSE, MOE) for card in pairs]
+    rows = [
+        (f"{cell}, {NAMES[metric]}", *(
+            _change(one) if (one := pairs[card].get((f"{model}/tp2/{cell}", metric))) else "" for model, card in columns
+        ))
+        for cell, metric in chosen
+    ]  # fmt: skip
+    short = {DENSE: "Llama", MOE: "Mixtral"}
+    return markdown(("", *(f"{short[model]}, two {card}" for model, card in columns)), rows)
+
+
 def two_cards() -> str:
-    """Of vLLM at TP=2 on both pairs of cards: predicted, documented, and measured where there are boots."""
+    """Of vLLM at TP=2 on both pairs of cards: predicted, measured and documented."""
     table: dict[str, dict[str, str]] = defaultdict(dict)
-    for card, name, directory in (("H100", "h100x2", PAIR), ("H200", "h200x2", "")):
+    for card, name in (("H100", "h100x2"), ("H200", "h200x2")):
         rows = predictions.rows(
             deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
         )
         for cell, metric, told, limits, stated in rows:
             line = table[f"{cell.removeprefix('vllm/')}, {metric}"]
-            line |= {f"{card}: predicted": told, f"{card}: interval": limits}
-            if directory:
-                line[f"{card}: measured"] = median(directory, cell, metric)
-            line[f"{card}: document"] = stated
+            line |= {
+                f"{card}: predicted": told, f"{card}: interval": limits, f"{card}: measured": median(PAIRS[name], cell, metric),
+                f"{card}: document": stated,
+            }  # fmt: skip
     headers = list(dict.fromkeys(header for line in table.values() for header in line))
     return markdown(
         ("", *headers), [(name, *(line.get(header, "") for header in headers)) for name, line in table.items()]
@@ -209,22 +237,25 @@ def two_cards() -> str:
 
 
 def foretold() -> str:
-    """How far off the predictions of two H100 were, which no constant was fitted to, by what was booted."""
-    found: dict[str, list[Prediction]] = {}
-    for one in prediction.predictions(deployments.load("h100x2", ENGINES)):
-        if one.cell.workload.kind != "startup" and not METRICS[one.metric].reference:
-            found.setdefault(one.cell.block.id, []).append(one)
+    """How far off the predictions of two cards were, which no constant was fitted to, by what was booted."""
+    found: dict[tuple[str, str], list[Prediction]] = {}
+    for name in PAIRS:
+        for one in prediction.predictions(deployments.load(name, ENGINES)):
+            if one.cell.workload.kind != "startup" and not METRICS[one.metric].reference:
+                found.setdefault((name, one.cell.block.id), []).append(one)
     rows = []
-    for block, several in found.items():
-        pairs = [(one, value) for one in several if (value := measured(PAIR, one.cell.id, one.metric)) is not None]
+    for (name, block), several in found.items():
+        pairs = [
+            (one, value) for one in several if (value := measured(PAIRS[name], one.cell.id, one.metric)) is not None
+        ]
         if pairs:
             inside = sum(one.low <= value <= one.high for one, value in pairs)
             errors = [
                 (one.value / value if METRICS[one.metric].direction == "lower" else value / one.value) - 1
                 for one, value in pairs
             ]
-            rows.append((block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
-    return markdown(("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
+            rows.append((name, block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
+    return markdown(("on", "booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
 
 
 def uncertainty() -> str:
@@ -246,6 +277,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "held back": held_back,
     "quantised": quantised,
     "side by side": side_by_side,
+    "side by side on two": side_by_side_on_two,
     "two cards": two_cards,
     "foretold": foretold,
     "uncertainty": uncertainty,

@@ -300,7 +300,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path, capsys, text, message):
         (["power", "--cv", "0.01", "--baseline-boots", "10", "--nights", "5"], ["40 metrics a night", "1.0%  10"]),
         (
             ["power", "--baselines", str(ROOT / "baselines" / "h200x1" / "vllm-tp1-random"), "--nights", "5"],
-            ["latency ", "24 gated metrics"],
+            ["latency ", "28 gated metrics"],
         ),
         (["rivals", "--nights", "20"], ["this gate", "pytest-benchmark", "asv"]),
     ],

@@ -19,22 +19,13 @@ NOISE = 0.03
 
 
 @pytest.fixture
-def both(night):
-    """Tensor-parallel sizes that Mixtral and a dense model are measured at."""
-
-    def find(dense):
-        measured = [{c.block.tensor_parallel for c in night.cells if c.block.model == name} for name in (MOE, dense)]
-        found = sorted(measured[0] & measured[1])
-        if not found:
-            pytest.skip(f"deployment {night.deployment.name} doesn't serve both {MOE} and {dense}")
-        return found
-
-    return find
-
-
-@pytest.fixture
-def sizes(both):
-    return both(DENSE)
+def sizes(night):
+    """Tensor-parallel sizes that Mixtral and the dense model are measured at."""
+    measured = [{c.block.tensor_parallel for c in night.cells if c.block.model == name} for name in (MOE, DENSE)]
+    found = sorted(measured[0] & measured[1])
+    if not found:
+        pytest.skip(f"deployment {night.deployment.name} doesn't serve both {MOE} and {DENSE}")
+    return found
 
 
 @pytest.fixture
@@ -134,17 +125,18 @@ def test_a_second_gpu_is_worth_something_to_an_8b_model(claim, gain):
 
 
 @pytest.mark.claim("tp2-all-reduce-cancels")
-def test_the_longer_the_answers_the_more_a_second_gpu_gains(gain):
-    """All-reduces are the same in each step: what hides the gain is what comes once for each prompt, the host's part of it."""
+def test_a_second_gpu_gains_no_less_with_longer_answers(gain):
+    """All-reduces are in each step: if they cancelled the gain, four times the steps for each prompt would leave less of it."""
     plain, long = gain(DENSE, "offline-150"), gain(DENSE, "offline-150-long")
     assert plain > 1 + NOISE, f"TP=2 over TP=1: {plain:.3f}"
-    assert long > plain + NOISE, f"{plain:.3f} with 128 tokens out, {long:.3f} with 512"
+    assert long > plain - NOISE, f"{plain:.3f} with 128 tokens out, {long:.3f} with 512"
 
 
 @pytest.mark.claim("tp2-all-reduce-cancels")
-def test_the_larger_the_model_the_more_a_second_gpu_gains(gain):
-    small, large = (gain(model, "offline-100") for model in (DENSE, DENSE_13B))
-    assert large > small + NOISE, f"{small:.3f} with 8 billion parameters, {large:.3f} with 13"
+@pytest.mark.parametrize("larger", [DENSE_13B, MOE])
+def test_the_larger_the_model_the_more_a_second_gpu_gains(gain, larger):
+    small, large = (gain(model, "offline-100") for model in (DENSE, larger))
+    assert large > small + NOISE, f"{small:.3f} for {DENSE}, {large:.3f} for {larger}"
 
 
 @pytest.mark.claim("ep-duplication")
@@ -194,15 +186,6 @@ def test_the_gap_between_moe_and_dense_widens_with_the_batch(sizes, value):
         ]
         assert gaps[0] < gaps[1], f"TP={tp}: {gaps}"
         assert gaps[0] < gaps[2], f"TP={tp}: {gaps}"
-
-
-@pytest.mark.claim("moe-ttft-like-dense-13b")
-@pytest.mark.parametrize("workload", ["batch-1", "long-prompt"])
-def test_ttft_of_moe_is_that_of_a_dense_model_of_its_active_size(claim, both, value, workload):
-    """For prompts of 32 tokens, and for four of 3,500."""
-    for tp in both(DENSE_13B):
-        moe, dense = (value(name, tp, workload, "ttft_p50") for name in (MOE, DENSE_13B))
-        assert claim.admits(moe / dense), f"TP={tp}: {moe * 1e3:.1f} ms against {dense * 1e3:.1f} ms"
 
 
 @pytest.mark.claim("sglang-ahead")
