@@ -88,7 +88,7 @@ def test_the_tally(rows):
     ("name", "texts"),
     [
         ("document-tensor-parallel", ("TP=1", "TP=2", "9,946", "10,755", "device alone, by the model")),
-        ("document-batch-latency", ("H200, measured", "HBM floor", "model with the host's share")),
+        ("document-batch-latency", ("H200 TP=2, measured", "HBM floor", "model with the host's share")),
     ],
 )
 def test_figures_of_the_document_show_measured_points_model_and_floor(name, texts):
