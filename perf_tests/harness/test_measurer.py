@@ -39,10 +39,11 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
     (tmp_path / "one.toml").write_text(FILE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
-    with mock_server("--ttft", "0.1", "--gap", "0.02", "--jit", "0.4") as url:
+    with mock_server("--ttft", "0.1", "--gap", "0.02", "--jit", "1.5") as url:
         Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
         passes = len(server_log(url)) / BATCH - REPETITIONS
-    # The first compiles, the second is faster, the third is as fast as the second: on a busy machine that takes one more.
+    # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
+    # third is as fast as the second, or on a busy machine the fourth.
     assert 3 <= passes <= WARM_UP_PASSES
 
 
