@@ -138,17 +138,18 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
         (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
     hosts = {card: term(card, prefill, request) for card in cards}
     online = [p for p in points if p.fitted and p.workload.kind == "online"]
-    return {card: fit_stall(online, host) for card, host in hosts.items()} if online else hosts
+    return fit_stall(online, hosts) if online else hosts
 
 
-def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
-    """``host`` with its ``stall_seconds``: least squares of log TPOT, to half a millisecond."""
+def fit_stall(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, HostTerm]:
+    """``hosts`` with their ``stall_seconds``, the program's and shared: least squares of log TPOT, to half a millisecond."""
 
-    def stalled(half_milliseconds: int) -> HostTerm:
-        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
+    def stalled(half_milliseconds: int) -> dict[str, HostTerm]:
+        stall = Figure(half_milliseconds * 5e-4, "calibrated", "")
+        return {card: dataclasses.replace(host, stall_seconds=stall) for card, host in hosts.items()}
 
     def loss(candidate: int) -> float:
-        errors = filter(None, (error(p, stalled(candidate)) for p in points))
+        errors = filter(None, (error(p, stalled(candidate)[p.card]) for p in points))
         return sum(math.log(1 + by) ** 2 for _, by in errors)
 
     return stalled(min(range(1, 21), key=loss))

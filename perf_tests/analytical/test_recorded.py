@@ -19,7 +19,7 @@ GIB = 2**30
 LOGGED = 0.05 * GIB
 # Half the last digit that engines have logged of each of several ranks.
 DIGIT = 0.005 * GIB
-# What CUDA gives out at a time: a matrix of a dense model takes whole pages.
+# What PyTorch's allocator takes from the driver for a large tensor is a multiple of this, and vLLM counts what was taken.
 PAGE = 2 * 2**20
 # Kernels that unpack weights keep something of their own for every layer.
 UNPACKED = 0.005

@@ -100,7 +100,7 @@ class MockServer:
             self.complete(transport, asked if path == "/v1/completions" else self.native(asked), received, fault)
         elif path == "/server_info" and self.args.server_info:
             self.reply(transport, 200, self.args.server_info.encode())
-        elif path == "/freeze_gc":
+        elif path == "/freeze_gc" and not self.args.no_freeze:
             self.log.append({"frozen": True})
             self.reply(transport, 200, b"Garbage collection frozen.\n", "text/plain")
         elif path in ("/start_profile", "/stop_profile") and self.args.profile_directory:
@@ -365,6 +365,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
     parser.add_argument("--replay", type=Path, help="answer with the responses of this recording, one after the other")
     parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
+    parser.add_argument("--no-freeze", action="store_true", help="know nothing of /freeze_gc")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--after", type=int, default=0, help="completions that are served well before the fault")

@@ -54,12 +54,26 @@ def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, 
     (cell,) = cells(chosen)
     with mock_server() as url:
         server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
-        measurer.measure(cell, server)
+        sample = measurer.measure(cell, server)
         log = server_log(url)
         measurer.measure(cell, server)
         again = server_log(url)
-    assert sum("frozen" in entry for entry in log) == told
-    assert all("frozen" not in entry for entry in log[-BATCH * REPETITIONS :] + again)
+    # After the warm-up, right before what is measured.
+    assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * REPETITIONS - 1] * told
+    assert all("frozen" not in entry for entry in again)
+    assert sample.provenance.get("execution") == ({"once warm": "/freeze_gc"} if told else None)
+
+
+def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
+    (tmp_path / "one.toml").write_text(FILE)
+    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    (cell,) = cells(chosen)
+    with mock_server("--no-freeze") as url:
+        sample = Measurer(chosen, []).measure(
+            cell, dataclasses.replace(attach(url, "sglang", ""), engine=ENGINES["sglang"])
+        )
+    assert sample.metrics["completed"] == BATCH
+    assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
