@@ -149,7 +149,8 @@ def fit_stall(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, Host
         return {card: dataclasses.replace(host, stall_seconds=stall) for card, host in hosts.items()}
 
     def loss(candidate: int) -> float:
-        errors = filter(None, (error(p, stalled(candidate)[p.card]) for p in points))
+        candidates = stalled(candidate)
+        errors = filter(None, (error(p, candidates[p.card]) for p in points))
         return sum(math.log(1 + by) ** 2 for _, by in errors)
 
     return stalled(min(range(1, 21), key=loss))

@@ -31,7 +31,7 @@ def matrices(model, tp):
     """Bytes on each rank, in bf16, of the four matrices that vLLM makes of a dense layer, for each layer; none of experts."""
     width = model.hidden_size * 2
     for layer in model.layers:
-        if not layer.experts:
+        if not layer.sparse:
             yield (model.heads + 2 * model.kv_heads) * model.head_dim // tp * width
             yield model.heads * model.head_dim // tp * width
             yield 2 * layer.mlp_size // tp * width
