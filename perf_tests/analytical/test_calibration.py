@@ -132,10 +132,10 @@ def test_held_back_cells_are_predicted(recorded):
 
 
 def test_held_back_cells_of_sglang_are_predicted(recorded):
-    """Less well than vLLM's: one boot of each card, whose offline cells and long prompts are 3 to 10% faster than expected."""
+    """As well as vLLM's, but for the experts that a batch of eight hits and for long prompts, 7 to 10% faster than expected."""
     errors = errors_of(recorded[calibrate.SGLANG], calibrate.SGLANG)
     assert len(errors["online"]) >= 3
-    assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.06
+    assert statistics.mean(map(abs, errors["batch"] + errors["offline"] + errors["online"])) < 0.05
 
 
 def test_passes_of_their_own_are_what_slows_sglang_near_its_limit(recorded):
