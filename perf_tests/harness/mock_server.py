@@ -322,7 +322,9 @@ class NativeStream(Stream):
             info["completion_tokens"] = 1
         if last and self.fault == "abort":
             info["finish_reason"] = {"type": "abort", "message": "out of memory", "status_code": 500}
-        answer = {"output_ids": ids, "meta_info": info} | ({"text": text * len(ids)} if text == "→é" else {})
+        answer = {"output_ids": ids, "meta_info": info} | (
+            {"text": text * len(ids)} if self.server.args.texts or text == "→é" else {}
+        )
         data = f"data: {json.dumps(answer, ensure_ascii=False)}\n\n".encode()
         if last and self.fault in NO_COUNTS:
             data = data.replace(
@@ -364,6 +366,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
     parser.add_argument("--replay", type=Path, help="answer with the responses of this recording, one after the other")
+    parser.add_argument("--texts", action="store_true", help="/generate: a text beside the ids, as with a tokenizer")
     parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
     parser.add_argument("--no-freeze", action="store_true", help="know nothing of /freeze_gc")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")

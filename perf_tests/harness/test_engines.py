@@ -543,8 +543,8 @@ def test_committed_baselines_are_set_side_by_side_offline(tmp_path, capsys):
 def test_students_quantiles():
     """Tables: 4.303, 2.571, 2.228, 2.042."""
     for degrees, expected, error in ((2, 4.303, 0.04), (5, 2.571, 0.001), (10, 2.228, 0.001), (30, 2.042, 0.001)):
-        assert engines._student(degrees) == pytest.approx(expected, rel=error)
-    assert engines._student(0) == pytest.approx(1.96, abs=1e-3)
+        assert engines.student(degrees) == pytest.approx(expected, rel=error)
+    assert engines.student(0) == pytest.approx(1.96, abs=1e-3)
 
 
 def test_a_run_of_two_engines_is_set_side_by_side():

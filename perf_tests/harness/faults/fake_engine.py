@@ -2,12 +2,14 @@
 
 ``build`` makes the directory, which serves for ``sglang=DIR`` too. Its ``bin/python`` understands the engine's command
 line, writes what the suite reads in that engine's log, and becomes the mock server, with the faults that ``build`` was given
-for this boot. What was started, and on which port, is in ``DIR/boots.jsonl``.
+for this boot. What was started, and on which port, is in ``DIR/boots.jsonl``. The engine's own benchmark is the suite's
+client in another process, which says what the options make of it.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import mmap
 import os
 import shlex
@@ -19,6 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fixtures.client.load import Target, run
+from fixtures.client.metrics import summarize
+from fixtures.client.plan import plan
+from fixtures.client.protocol import PROTOCOLS
+from fixtures.workloads.workload import Workload
 from perf_tests.harness import mock_server
 
 ROOT = Path(__file__).parents[3]
@@ -82,11 +89,48 @@ def parse(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--print-environment", action="store_true", help="write its environment variables into the log")
     parser.add_argument("--another-model", action="store_true", help="serve another model behind the right name")
+    parser.add_argument("--benchmark-factor", type=float, default=1, help="its benchmark tells times this much as long")
+    parser.add_argument("--benchmark-lost", type=int, default=0, help="its benchmark lost so many requests")
+    parser.add_argument("--benchmark-crash", action="store_true", help="its benchmark ends without a result")
     return parser.parse_known_args(options)
+
+
+def benchmark(directory: Path, arguments: list[str]) -> None:
+    """Measure as the engines' benchmarks do, and write what is read in their results."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("--base-url", "--model", "--request-rate", "--result-dir", "--result-filename", "--output-file"):
+        parser.add_argument(name, default="")
+    for name in ("--num-prompts", "--random-input-len", "--random-output-len", "--seed"):
+        parser.add_argument(name, type=int, required=True)
+    asked, _ = parser.parse_known_args(arguments)
+    own, _ = parse(json.loads((directory / "options.json").read_text())[-1])
+    if own.benchmark_crash:
+        raise RuntimeError("this benchmark has no tokenizer")
+    rate = float(asked.request_rate)
+    sizes = {
+        "num_prompts": asked.num_prompts,
+        "input_len": asked.random_input_len,
+        "output_len": asked.random_output_len,
+    }
+    if math.isfinite(rate):
+        workload = Workload(f"benchmark {asked.seed}", "online", rate=rate, **sizes)
+    else:
+        workload = Workload(f"benchmark {asked.seed}", "offline", **sizes)
+    protocol = PROTOCOLS["sglang" if asked.output_file else "openai"]
+    target = Target(asked.base_url, asked.model, protocol=protocol)
+    summary = summarize(run(target, plan(workload, 32_000, 256, f"benchmark {asked.seed}")))
+    times = {"ttft": summary.ttft_p50, "tpot": summary.tpot_p50, "itl": summary.itl_p50}
+    times["e2e_latency" if asked.output_file else "e2el"] = summary.e2e_p50
+    told = {f"median_{name}_ms": seconds * 1e3 * own.benchmark_factor for name, seconds in times.items()}
+    result = Path(asked.output_file) if asked.output_file else Path(asked.result_dir, asked.result_filename)
+    result.write_text(json.dumps(told | {"completed": summary.completed - own.benchmark_lost}))
 
 
 def main() -> None:
     directory = Path(sys.argv[1])
+    if "sglang.bench_serving" in sys.argv or Path(sys.argv[2]).name == "vllm_benchmark.py":
+        benchmark(directory, sys.argv[3:])
+        return
     parser = argparse.ArgumentParser(allow_abbrev=False)
     sglang = "sglang.launch_server" in sys.argv
     parser.add_argument("--model-path" if sglang else "--model", dest="model", required=True)
