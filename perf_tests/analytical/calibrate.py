@@ -157,7 +157,7 @@ def fit_stall(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, Host
 
 
 def fit_unpacking(points: list[Point]) -> tuple[float, float]:
-    """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and one percent of the peak."""
+    """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and half a percent of the peak."""
     wanted = [p for p in points if p.unpacked]
 
     def loss(candidate: tuple[float, float]) -> float:
@@ -172,7 +172,7 @@ def fit_unpacking(points: list[Point]) -> tuple[float, float]:
             found.append(math.log(expected / p.metrics["latency"]))
         return sum(by * by for by in found)
 
-    return min(itertools.product((n * 5e-6 for n in range(12)), (n / 100 for n in range(10, 58))), key=loss)
+    return min(itertools.product((n * 5e-6 for n in range(12)), (n / 200 for n in range(20, 116))), key=loss)
 
 
 def error(point: Point, host: HostTerm) -> tuple[str, float] | None:

@@ -181,6 +181,9 @@ def test_markdown_fits_a_comment_and_leaves_out_what_matters_least():
     assert "lines left out: report.html has them" in text
     assert text.count("| regression") == 2
     assert text.index("### regression") < text.index("<details>")
+    assert len(text) > 55_000, "as much of what passed as there is room for"
+    assert "| pass" in text
+    assert "| recorded" not in text
 
 
 # -- the page --------------------------------------------------------------------------------------------------------------
