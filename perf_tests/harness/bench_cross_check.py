@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import percentile, summarize
@@ -34,10 +35,10 @@ WORKLOADS = (
 )
 
 
-def row(workload: Workload, client: str, url: str, told: dict[str, float]) -> str:
-    """What a client told in milliseconds, and by how much it is more than the medians of the server's log."""
+def row(workload: Workload, client: str, served: list[dict[str, Any]], told: dict[str, float]) -> str:
+    """What a client told in milliseconds, and by how much it is more than the medians of what the server logged meanwhile."""
     # The benchmarks' warm-up comes before.
-    log = server_log(url)[-workload.requests :]
+    log = served[-workload.requests :]
     if len(log) < workload.requests or not all(len(entry["written"]) == workload.output_len for entry in log):
         raise EngineError(f"{client}: the server's log hasn't the {workload.requests} requests of {workload.name!r}")
     true = {
@@ -63,9 +64,9 @@ def rounds(engine: Engine, environment: Environment, count: int, directory: Path
                 server_log(url)
                 summary = summarize(run(target, plan(workload, VOCAB, 4096, f"bench {i}")))
                 ours = {name: getattr(summary, name) for name in engine.benchmark_medians}
-                print(row(workload, "ours", url, ours), flush=True)
+                print(row(workload, "ours", server_log(url), ours), flush=True)
                 theirs = benchmark(engine, environment, target, directory, workload, i + 1, directory / "result.json")
-                print(row(workload, f"{engine.name}'s benchmark", url, theirs), flush=True)
+                print(row(workload, f"{engine.name}'s benchmark", server_log(url), theirs), flush=True)
 
 
 @command
