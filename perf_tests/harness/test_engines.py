@@ -22,11 +22,11 @@ from fixtures.engines.environment import Environment, joined
 from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
-from fixtures.gate import engines
 from fixtures.gate.__main__ import main as gate
 from fixtures.gate.engines import compare
 from fixtures.gate.metric import METRICS
 from fixtures.gate.results import Samples
+from fixtures.gate.student import student
 from fixtures.hardware.fingerprint import differences, fingerprint
 from fixtures.report.engines import pairs
 from fixtures.store import baseline
@@ -543,8 +543,8 @@ def test_committed_baselines_are_set_side_by_side_offline(tmp_path, capsys):
 def test_students_quantiles():
     """Tables: 4.303, 2.571, 2.228, 2.042."""
     for degrees, expected, error in ((2, 4.303, 0.04), (5, 2.571, 0.001), (10, 2.228, 0.001), (30, 2.042, 0.001)):
-        assert engines.student(degrees) == pytest.approx(expected, rel=error)
-    assert engines.student(0) == pytest.approx(1.96, abs=1e-3)
+        assert student(degrees) == pytest.approx(expected, rel=error)
+    assert student(0) == pytest.approx(1.96, abs=1e-3)
 
 
 def test_a_run_of_two_engines_is_set_side_by_side():
