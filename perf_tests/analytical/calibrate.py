@@ -4,8 +4,8 @@
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
 constant per card and three more on Llama-3.1-8B's batches up to 128 in the committed baselines; everything else in them is
-held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more, found on a grid
-on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on
+a grid on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
 
 ``uncertainty``: quantiles of what was held back and of what others published, as hardware.toml has them.
 """
@@ -137,20 +137,20 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
     if request < 0:
         (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
     hosts = {card: term(card, prefill, request) for card in cards}
-    online = [p for p in points if p.fitted and p.workload.kind == "online"]
-    return fit_stall(online, hosts) if online else hosts
+    for card in cards:
+        if online := [p for p in points if p.card == card and p.fitted and p.workload.kind == "online"]:
+            hosts[card] = fit_stall(online, hosts[card])
+    return hosts
 
 
-def fit_stall(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, HostTerm]:
-    """``hosts`` with their ``stall_seconds``, the program's and shared: least squares of log TPOT, to half a millisecond."""
+def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
+    """``host``, of one card, with its ``stall_seconds``: least squares of log TPOT, to half a millisecond."""
 
-    def stalled(half_milliseconds: int) -> dict[str, HostTerm]:
-        stall = Figure(half_milliseconds * 5e-4, "calibrated", "")
-        return {card: dataclasses.replace(host, stall_seconds=stall) for card, host in hosts.items()}
+    def stalled(half_milliseconds: int) -> HostTerm:
+        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
 
     def loss(candidate: int) -> float:
-        candidates = stalled(candidate)
-        errors = filter(None, (error(p, candidates[p.card]) for p in points))
+        errors = filter(None, (error(p, stalled(candidate)) for p in points))
         return sum(math.log(1 + by) ** 2 for _, by in errors)
 
     return stalled(min(range(1, 21), key=loss))

@@ -65,7 +65,9 @@ def rounds(engine: Engine, environment: Environment, count: int, directory: Path
                 summary = summarize(run(target, plan(workload, VOCAB, 4096, f"bench {i}")))
                 ours = {name: getattr(summary, name) for name in engine.benchmark_medians}
                 print(row(workload, "ours", server_log(url), ours), flush=True)
-                theirs = benchmark(engine, environment, target, directory, workload, i + 1, directory / "result.json")
+                theirs = benchmark(
+                    engine, environment, target, str(directory), workload, i + 1, directory / "result.json"
+                )
                 print(row(workload, f"{engine.name}'s benchmark", server_log(url), theirs), flush=True)
 
 
@@ -80,6 +82,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     add_engine_env(parser)
     args = parser.parse_args(arguments)
+    if args.rounds < 1:
+        parser.error("--rounds must be positive")
     engine = ENGINES[args.engine]
     environment = find(engine.name, engine.lock("cpu"), dict(args.engine_env))
     engine.check(environment)

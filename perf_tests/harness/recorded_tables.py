@@ -177,7 +177,8 @@ def side_by_side() -> str:
     """VLLM and SGLang on one H200."""
     found = compared(H200, "tp1")
     chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
-    chosen += [(cell, "latency") for cell in ("batch-1", "batch-8", "long-prompt", "shared-prefix")]
+    chosen += [(f"batch-{size}", "latency") for size in (1, 8, 64, 128, 256)]
+    chosen += [(cell, "latency") for cell in ("long-prompt", "shared-prefix")]
     chosen += [
         ("shared-prefix", "ttft_p50"),
         ("online-8", "tpot_p50"),

@@ -1,18 +1,24 @@
 """What the client is held against: which cells, the benchmarks' command lines, their tokenizer, the table."""
 
 import dataclasses
+import json
 import re
+import sys
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures import cross_check
 from fixtures.client.load import Target
+from fixtures.deployments import cell as cell_module
 from fixtures.deployments import deployment
+from fixtures.engines.benchmark import benchmark
 from fixtures.engines.engine import BootSpec
+from fixtures.engines.environment import Environment
 from fixtures.engines.registry import ENGINES, EXTERNAL
-from fixtures.errors import EngineError, UsageError
+from fixtures.errors import EngineError, EngineHung, UsageError
 from fixtures.gate.agreement import agreements
 from fixtures.workloads.tokenizer import encoder, words
 from fixtures.workloads.workload import Workload
@@ -78,6 +84,18 @@ def test_a_word_stands_for_each_id_and_nothing_is_added(encode, ids):
     assert encode(" ".join(f"t{i}" for i in ids)) == ids
 
 
+CHOICE = """
+description = "a choice"
+hardware = "cpu"
+devices = 1
+engines = ["vllm"]
+tensor_parallel = [1]
+
+[[models]]
+name = "llama-3.1-8b-twin"
+"""
+
+
 def test_cells_are_checked_streamed_and_of_fixed_lengths():
     chosen = deployment.load("h200x1", ENGINES)
     cells = cross_check.selected(chosen, ["*/llama-3.1-8b/*"])
@@ -91,20 +109,142 @@ def test_cells_are_checked_streamed_and_of_fixed_lengths():
         cross_check.selected(chosen, ["*/startup", "*/shared-prefix"])
 
 
-def test_the_table_has_medians_of_every_client_and_the_change_of_ours():
-    found = {
-        "ours": {"ttft_p50": [0.010, 0.012, 0.011], "tpot_p50": [0.005, 0.005, 0.005]},
-        "theirs": {"ttft_p50": [0.020, 0.024, 0.022], "tpot_p50": [0.005, 0.005, 0.005]},
-        "again": {"ttft_p50": [0.030, 0.030, 0.030], "tpot_p50": [0.006, 0.006, 0.006]},
+def test_cells_have_requests_enough_for_the_benchmarks_warm_up_and_a_pace(tmp_path):
+    sizes = [(31, 8), (32, 8), (32, 2), (32, 1)]
+    (tmp_path / "choice.toml").write_text(
+        CHOICE + "".join(
+            f'[[workloads]]\nname = "{n} {tokens}"\nkind = "batch"\nbatch_size = {n}\ninput_len = 8\noutput_len = {tokens}\n'
+            for n, tokens in sizes
+        )
+    )  # fmt: skip
+    chosen = deployment.load(str(tmp_path / "choice.toml"), ENGINES)
+    assert [cell.workload.name for cell in cross_check.selected(chosen, [])] == ["32 8", "32 2"]
+    with pytest.raises(UsageError, match="of at least 32 requests and 2 output tokens that are streamed"):
+        cross_check.selected(chosen, ["*/31 8", "*/32 1"])
+
+
+def test_clients_take_turns_in_an_order_that_changes():
+    assert [cross_check.order(i, False) for i in range(3)] == [
+        ["ours", "theirs"],
+        ["theirs", "ours"],
+        ["ours", "theirs"],
+    ]
+    assert [cross_check.order(i, True) for i in range(2)] == [["ours", "theirs", "again"], ["theirs", "again", "ours"]]
+
+
+def test_no_cell_and_no_round_has_another_s_seed():
+    cells = {
+        cell.id: cell for name in deployment.shipped() for cell in cell_module.cells(deployment.load(name, ENGINES))
     }
-    head, _, first, second = cross_check.table(agreements(found["ours"], found["theirs"]), found).splitlines()
-    assert head.split()[:4] == ["median", "ours", "theirs", "again"]
-    assert re.split(r" {2,}", first) == ["ttft_p50", "11 ms", "22 ms", "30 ms", "-50.0% (-50.0 to -50.0)", "differ"]
-    assert re.split(r" {2,}", second) == ["tpot_p50", "5 ms", "5 ms", "6 ms", "+0.0% (+0.0 to +0.0)", "agree"]
-    once = {client: {"ttft_p50": values["ttft_p50"][:1]} for client, values in found.items()}
-    assert re.split(r" {2,}", cross_check.table(agreements(once["ours"], once["theirs"]), once).splitlines()[-1])[-2:] == [
-        "-50.0%", "can't tell",
-    ]  # fmt: skip
+    seeds = [cross_check.seed(cell, i) for cell in cells.values() for i in range(20)]
+    assert len(set(seeds)) == len(seeds) > 2000
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_table_has_medians_of_every_client_and_the_change_of_ours():
+    pace = {"ours": 0.005, "theirs": 0.005, "again": 0.006}
+    first = {"ours": (0.010, 0.012, 0.011), "theirs": (0.020, 0.024, 0.022), "again": (0.030, 0.030, 0.030)}
+    rounds = [{name: {"ttft_p50": first[name][i], "tpot_p50": pace[name]} for name in pace} for i in range(3)]
+    # In the order of the first round.
+    rounds[1] = dict(reversed(rounds[1].items()))
+
+    def lines(rounds):
+        ours, theirs = (
+            {metric: [one[name][metric] for one in rounds] for metric in ("ttft_p50", "tpot_p50")}
+            for name in ("ours", "theirs")
+        )
+        return [
+            re.split(r" {2,}", line.strip())
+            for line in cross_check.table(rounds, agreements(ours, theirs)).splitlines()
+        ]
+
+    head, _, first_token, tpot = lines(rounds)
+    assert head == ["median", "ours", "theirs", "again", "change, 95% interval"]
+    assert first_token == ["ttft_p50", "11 ms", "22 ms", "30 ms", "-50.0% (-50.0 to -50.0)", "differ"]
+    assert tpot == ["tpot_p50", "5 ms", "5 ms", "6 ms", "+0.0% (+0.0 to +0.0)", "agree"]
+    assert lines(rounds[:1])[2] == ["ttft_p50", "10 ms", "20 ms", "30 ms", "-50.0%", "can't tell"]
+
+
+def test_results_of_another_run_are_not_added_to(tmp_path, capsys):
+    (tmp_path / "vllm-batch-32.json").write_text("{}")
+    options = ["--deployment=cpu", "--cells=*/batch-32", f"--artifacts={tmp_path}", f"--engine-env=vllm={tmp_path}"]
+    assert cross_check.main(options) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}: results of another run are there: give other --artifacts\n"
+
+
+@pytest.mark.parametrize("main", [cross_check.main, bench_cross_check.main])
+def test_there_is_a_round(main, tmp_path, capsys):
+    options = ["--rounds", "0", "--engine-env", f"vllm={tmp_path}"]
+    if main is cross_check.main:
+        options += ["--deployment=cpu", "--cells=*"]
+    with pytest.raises(SystemExit, match="2"):
+        main(options)
+    assert "--rounds must be positive" in capsys.readouterr().err
+
+
+class Wrote(type(ENGINES["vllm"])):
+    """An engine whose benchmark writes a text, or takes its time."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def benchmark(self, python, server, tokenizer, workload, seed, result):
+        script = f"import pathlib; pathlib.Path({str(result)!r}).write_text({self.text!r})"
+        hang = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+        return [sys.executable, "-c", script if self.text else hang]
+
+
+# Of 100 requests of 75 + 128 tokens.
+TOLD = {
+    "completed": 100, "total_input_tokens": 7500, "total_output_tokens": 12800, "median_ttft_ms": 20.0, "median_tpot_ms": 5,
+    "median_itl_ms": 5.5, "median_e2el_ms": 655.0,
+}  # fmt: skip
+
+
+def told(text, tmp_path, seconds=60.0):
+    result = tmp_path / "result.json"
+    return benchmark(Wrote(text), Environment(tmp_path), SERVER, "/t", ONLINE, 1, result, seconds)
+
+
+@pytest.mark.parametrize("left_out", ["", "total_input_tokens"])
+def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, left_out):
+    line = json.dumps({key: value for key, value in TOLD.items() if key != left_out})
+    assert told(f"an older run\n{line}\n", tmp_path) == {
+        "ttft_p50": 0.02, "tpot_p50": 0.005, "itl_p50": 0.0055, "e2e_p50": 0.655,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n", "its last line is no JSON object"),
+        ('{"comp', "its last line is no JSON object"),
+        ("[1]", "its last line is no JSON object"),
+        (json.dumps(TOLD | {"completed": 99}), "completed is 99, 100 were asked for"),
+        (json.dumps(TOLD | {"total_output_tokens": 12799}), "total_output_tokens is 12799, 12800 were asked for"),
+        (json.dumps(TOLD | {"total_input_tokens": 0}), "total_input_tokens is 0, 7500 were asked for"),
+        (
+            json.dumps({k: v for k, v in TOLD.items() if k != "total_output_tokens"}),
+            "total_output_tokens is None, 12800",
+        ),
+        (json.dumps({k: v for k, v in TOLD.items() if k != "median_itl_ms"}), "median_itl_ms is None, not a time"),
+        (json.dumps(TOLD | {"median_itl_ms": float("nan")}), "median_itl_ms is nan, not a time"),
+        (json.dumps(TOLD | {"median_e2el_ms": 0.0}), "median_e2el_ms is 0.0, not a time"),
+        (json.dumps(TOLD | {"median_ttft_ms": float("inf")}), "median_ttft_ms is inf, not a time"),
+        (json.dumps(TOLD | {"median_tpot_ms": "5"}), "median_tpot_ms is 5, not a time"),
+    ],
+)
+def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, message, tmp_path):
+    with pytest.raises(EngineError) as found:
+        told(text, tmp_path)
+    assert str(found.value).startswith(f"vllm's own benchmark: {tmp_path / 'result.json'}: {message}")
+    assert "\n" not in str(found.value)
+
+
+def test_a_benchmark_without_an_end_is_ended_and_its_server_taken_for_hung(tmp_path):
+    with pytest.raises(EngineHung, match="vllm's own benchmark: no end within 2 s"):
+        told("", tmp_path, 2.0)
+    assert not psutil.pid_exists(int((tmp_path / "result.log").read_text().splitlines()[0]))
 
 
 def test_an_engine_without_a_benchmark_says_so(tmp_path):

@@ -8,8 +8,9 @@ from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
 from fixtures.engines.boot import attach
 from fixtures.engines.registry import ENGINES
-from fixtures.measurer import WARM_UP_PASSES, Measurer
+from fixtures.measurer import Measurer
 from fixtures.store.sample import Sample
+from fixtures.warm_up import WARM_UP_PASSES
 from perf_tests.harness.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
