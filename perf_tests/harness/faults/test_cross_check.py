@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,11 +28,13 @@ from perf_tests.harness.server_process import server_log
 
 MODEL = "llama-3.1-8b-twin"
 MARK = "MOEGAUGE_CROSS_CHECK"
+# What is said where a busy machine kept a client from its schedule or its streams, and how often a test begins anew for it.
+DISTURBED, ATTEMPTS = ("ms late (limit", "median_itl_ms is 0.0"), 4
 # Two cells of both engines; a batch is what a server has served per pass of warm-up, and by each client in each round.
 BATCH = 32
 BEFORE, _, AFTER = suite_module.DEPLOYMENT.partition("[[workloads]]")[0].partition("[[models]]")
 DEPLOYMENT = f"""
-{BEFORE.replace('["vllm"]', '["vllm", "sglang"]')}
+{BEFORE.replace('["vllm"]', '["vllm", "sglang"]').replace("boot_timeout = 5", "boot_timeout = 60")}
 kv_cache_gib = 1
 [[models]]{AFTER}
 [[workloads]]
@@ -48,30 +51,23 @@ num_prompts = 40
 input_len = 8
 output_len = 20
 """
-# The fake engine's python, whose benchmark tells all tokens as the engines' do; some of its runs crash or hang.
+# The fake engine's python; some runs of its benchmark crash or hang.
 PYTHON = """\
 #!{python}
-import json, os, pathlib, subprocess, sys, time
+import json, os, pathlib, sys, time
 
 engine, faults = pathlib.Path({engine!r}), {faults!r}
-command = [str(engine / "bin" / "python"), *sys.argv[1:]]
-asked = dict(zip(sys.argv, sys.argv[1:]))
-if "--num-prompts" not in asked:
-    os.execv(command[0], command)
-with (engine / "runs.jsonl").open("a+") as file:
-    file.seek(0)
-    fault = faults.get(len(file.readlines()))
-    file.write(json.dumps(asked) + "\\n")
-if fault == "hang":
-    time.sleep(600)
-if fault == "crash":
-    sys.exit("RuntimeError: this benchmark has no tokenizer")
-if status := subprocess.run(command).returncode:
-    sys.exit(status)
-result = pathlib.Path(asked.get("--output-file") or asked["--result-dir"] + "/" + asked["--result-filename"])
-told = json.loads(result.read_text())
-told["total_output_tokens"] = int(asked["--num-prompts"]) * int(asked["--random-output-len"])
-result.write_text(json.dumps(told))
+if "--num-prompts" in sys.argv:
+    with (engine / "runs.jsonl").open("a+") as file:
+        file.seek(0)
+        fault = faults.get(len(file.readlines()))
+        file.write(json.dumps(dict(zip(sys.argv, sys.argv[1:]))) + "\\n")
+    if fault == "hang":
+        time.sleep(600)
+    if fault == "crash":
+        sys.exit("RuntimeError: this benchmark has no tokenizer")
+command = str(engine / "bin" / "python")
+os.execv(command, [command, *sys.argv[1:]])
 """
 
 
@@ -104,12 +100,21 @@ class Checked:
         )  # fmt: skip
 
     def run(self, *options):
-        with self.start(*options) as process:
-            try:
-                out, err = process.communicate(timeout=120)
-            finally:
-                process.kill()
+        """Anew where a busy machine disturbed a client, which no fault here is about."""
+        for _ in range(ATTEMPTS):
+            with self.start(*options) as process:
+                try:
+                    out, err = process.communicate(timeout=120)
+                finally:
+                    process.kill()
+            if not any(said in err for said in DISTURBED):
+                break
+            self.forget()
         return subprocess.CompletedProcess(options, process.returncode, out, err)
+
+    def forget(self):
+        shutil.rmtree(self.suite.artifacts)
+        (self.suite.engine / "runs.jsonl").unlink(missing_ok=True)
 
     def record(self, cell):
         """What is kept of a cell: ``vllm/batch-32``."""
@@ -277,11 +282,16 @@ def test_a_signal_while_a_benchmark_runs(both, number):
     token = secrets.token_hex(8)
     both.suite.variables[MARK] = token
     both.benchmark_does({2: "hang"})
-    with both.start("--cells=vllm/*", "--rounds=3") as process:
-        wait_until(lambda: len(both.runs()) == 3)
-        assert len(marked(token)) >= 5, "itself, server and benchmark with a supervisor each"
-        process.send_signal(number)
-        process.communicate(timeout=60)
+    for _ in range(ATTEMPTS):
+        with both.start("--cells=vllm/*", "--rounds=3") as process:
+            wait_until(lambda: len(both.runs()) == 3 or process.poll() is not None)
+            if process.poll() is None:
+                assert len(marked(token)) >= 5, "itself, server and benchmark with a supervisor each"
+                process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        if not any(said in err for said in DISTURBED):
+            break
+        both.forget()
     assert process.returncode == -number
     wait_until(lambda: not marked(token))
     assert [sorted(one) for one in both.record(f"vllm/batch-{BATCH}")["rounds"]] == [
