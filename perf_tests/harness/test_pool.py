@@ -10,6 +10,7 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.pool import LOST, Pool
 from fixtures.engines.registry import ENGINES
+from fixtures.errors import EngineError
 from perf_tests.harness.faults import fake_engine
 from perf_tests.harness.faults.suite import wait_until
 
@@ -61,6 +62,20 @@ def test_a_server_apart_is_there_for_as_long_as_the_same_is_asked_for(pool, bloc
     assert other.id not in (measured.id, apart.id)
     assert pool.server(block).id not in (measured.id, apart.id, other.id), "what departs is never measured"
     assert len(fake_engine.boots(engine)) == 4
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("first", [{}, {"capture_routing": True}])
+def test_a_server_that_does_not_boot_costs_the_others_nothing(pool, block, engine, first):
+    fake_engine.build(engine, "--crash", "")
+    second = {} if first else {"capture_routing": True}
+    for text in ("the server ended with status 1", "failed to boot earlier in this session"):
+        with pytest.raises(EngineError, match=text):
+            pool.apart(block, **first)
+    pool.apart(block, **second).check_alive()
+    with pytest.raises(EngineError, match="failed to boot earlier in this session"):
+        pool.apart(block, **first)
+    assert len(fake_engine.boots(engine)) == 2, "one that failed isn't tried again"
 
 
 @pytest.mark.faults
