@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -149,7 +150,7 @@ def test_shared_memory(suite, shared_memory, how):
     if how != "end":
         suite.await_samples(2)
         # Between two cells a dead server is replaced, and none fails.
-        wait_until(lambda: serves(boot["port"]))
+        wait_until(lambda: stalls(boot["port"]))
         os.kill(process.pid if how == "kill" else boot["pids"][0], signal.SIGKILL)
     assert suite.wait(process).status == {"end": 0, "kill": -signal.SIGKILL, "die": 1}[how]
     suite.assert_nothing_left()
@@ -158,10 +159,16 @@ def test_shared_memory(suite, shared_memory, how):
     assert later.exists()
 
 
-def serves(port):
-    """Whether anybody is connected to a port of this machine."""
-    found = psutil.net_connections("tcp")
-    return any(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in found)
+def stalls(port):
+    """Whether somebody has waited for a port of this machine for a while."""
+
+    def connected():
+        found = psutil.net_connections("tcp")
+        return {c.raddr.port for c in found if c.status == psutil.CONN_ESTABLISHED and c.laddr.port == port}
+
+    before = connected()
+    time.sleep(0.3)
+    return bool(before & connected())
 
 
 @pytest.fixture
