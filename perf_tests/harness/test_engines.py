@@ -81,6 +81,8 @@ def test_real_weights_keep_their_tokenizer(tmp_path):
     command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
     assert "--skip-tokenizer-init" in command
     assert "dummy" not in command
+    (tmp_path / "tokenizer_config.json").touch()  # says what to do with one
+    assert command == SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
     (tmp_path / "tokenizer.json").touch()
     command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
     assert "--skip-tokenizer-init" not in command
@@ -225,11 +227,11 @@ Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████
     plain = ENGINES["vllm"].report("Capturing CUDA graphs: 100%|████| 51/51 [00:03]", "http://127.0.0.1:9").execution
     assert plain == {"CUDA graphs": "51 sizes"}
     eager = (
-        "config: enforce_eager=True, enable_prefix_caching=False, "
+        "config: enforce_eager=True, enable_prefix_caching=False, Using 'MARLIN' WNA16 MoE backend. "
         "Using default MoE config. Performance might be sub-optimal! Config file not found at /a/configs/E=8,N=1.json"
     )
     found = ENGINES["vllm"].report(eager, "http://127.0.0.1:9").execution
-    assert (found["CUDA graphs"], found["prefix cache"]) == ("none", "off")
+    assert (found["CUDA graphs"], found["prefix cache"], found["MoE kernel"]) == ("none", "off", "MARLIN")
     assert found["MoE tables"] == "default, none is there: E=8,N=1.json"
 
 
