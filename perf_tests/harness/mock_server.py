@@ -4,8 +4,9 @@
     python -m perf_tests.harness.mock_server --port 0 --ttft 0.05 --gap 0.01
 
 Prints ``listening on PORT`` once it serves. Every request is logged with CLOCK_MONOTONIC times (received, then every
-chunk written), which GET /log returns: the truth that a client on the same machine is held against. ``--fault`` makes
-it misbehave in one of the ways that FAULTS lists, from the first request on or ``--after`` so many.
+chunk written) and a hash of its prompt, which GET /log returns: the truth that a client on the same machine is held
+against. ``--fault`` makes it misbehave in one of the ways that FAULTS lists, from the first request on or ``--after`` so
+many.
 """
 
 import argparse
@@ -204,7 +205,8 @@ class Stream:
         self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
-        server.log.append({"received": received, "tokens": self.tokens, "written": self.written})
+        prompt = hash(tuple(request["prompt"]))
+        server.log.append({"received": received, "prompt": prompt, "tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:
         kind = "text/plain" if self.fault == "plain" else "text/event-stream"

@@ -1,11 +1,13 @@
 """What commands have in common, seen from a shell."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from perf_tests.harness.server_process import ROOT
+from perf_tests.harness.faults.suite import wait_until
+from perf_tests.harness.server_process import ROOT, mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 TABLE = [
@@ -30,3 +32,13 @@ def test_a_mistake_is_one_line_and_status_2():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: /nowhere: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_command_that_is_interrupted_says_so_in_a_line():
+    with mock_server("--ttft", "60") as url:
+        client = [sys.executable, "-m", "fixtures.client", "--url", url, "--model", "mock", "--num-prompts", "1"]
+        command = subprocess.Popen(client, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: server_log(url))
+        command.send_signal(signal.SIGINT)
+        assert command.communicate() == ("", "interrupted\n")
+    assert command.returncode == 128 + signal.SIGINT

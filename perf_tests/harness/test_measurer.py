@@ -1,6 +1,8 @@
 """How a cell is measured: what the server has seen by the time that a repetition counts."""
 
+import ctypes
 import dataclasses
+import threading
 
 import pytest
 
@@ -34,6 +36,22 @@ input_len = 24
 output_len = 3
 repetitions = {REPETITIONS}
 """
+# One request every 25 ms for half a second: a stall in its middle makes most of the second half late.
+ARRIVALS = 20
+ONLINE = (
+    FILE.partition("[[workloads]]")[0]
+    + f"""
+[[workloads]]
+name = "online"
+kind = "online"
+rate = 40
+num_prompts = {ARRIVALS}
+input_len = 24
+output_len = 3
+repetitions = {REPETITIONS}
+"""
+)
+STALL_SECONDS = 0.3
 
 
 def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
@@ -75,6 +93,40 @@ def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
         )
     assert sample.metrics["completed"] == BATCH
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
+
+
+@pytest.mark.parametrize("stalls", [(1,), range(2 * REPETITIONS)])
+def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls):
+    (tmp_path / "one.toml").write_text(ONLINE)
+    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    (cell,) = cells(chosen)
+    told, runs = list[str](), list[int]()
+
+    def progress(text, passing=False):
+        if ": measuring " in text:
+            if len(runs) in stalls:
+                # PyDLL calls hold the GIL, as nothing that runs on a core of its own does.
+                hold = ctypes.PyDLL(None).usleep
+                threading.Timer(0.25, hold, [int(STALL_SECONDS * 1e6)]).start()
+            runs.append(1)
+        elif not passing:
+            told.append(text)
+
+    with mock_server() as url:
+        sample = Measurer(chosen, [], progress=progress).measure(cell, attach(url, "openai", ""))
+        prompts = [entry["prompt"] for entry in server_log(url)[-ARRIVALS * len(runs) :]]
+    retaken = int(sample.metrics["retaken"])
+    assert retaken >= 1
+    assert len(runs) == REPETITIONS + retaken
+    assert len(told) == retaken + 1
+    assert any(f"/online: repetition {2 if len(stalls) == 1 else 1}: the client sent p99 " in line for line in told)
+    # A second chance, not a third; and never with prompts that the server has seen.
+    always = len(stalls) > 1
+    assert (retaken == REPETITIONS) or not always
+    assert ("ms late" in sample.invalid) or not always
+    late = [lag > STALL_SECONDS / 2 for lag in sample.repetitions["send_lag_p99"]]
+    assert late == [always] * REPETITIONS
+    assert len({str(prompt) for prompt in prompts}) == len(prompts) == ARRIVALS * len(runs)
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
