@@ -146,7 +146,7 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
 def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
     """``host``, of one card, with its ``stall_seconds``, to half a millisecond.
 
-    Least absolute errors of log TPOT, not their squares: near the limit a machine in five is half as slow again as the others.
+    Least absolute errors of log TPOT, not their squares: near the limit one machine in five takes half as long again.
     """
 
     def stalled(half_milliseconds: int) -> HostTerm:

@@ -142,7 +142,7 @@ def test_passes_of_their_own_are_what_slows_sglang_near_its_limit(recorded):
     """Without them the model would expect a good deal less than was measured, of every boot.
 
     Near the limit machines differ: of five H200 one served Llama with a TPOT 18% shorter than the median, one 49% longer, and
-    of three H100 one with one 10% shorter.
+    of three H100 one with a TPOT 10% shorter.
     """
     errors = []
     for point in recorded[calibrate.SGLANG]:

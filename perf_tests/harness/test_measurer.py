@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fixtures.client.metrics import MAX_SEND_LAG_P99
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
 from fixtures.engines.boot import attach
@@ -36,7 +37,7 @@ input_len = 24
 output_len = 3
 repetitions = {REPETITIONS}
 """
-# One request every 25 ms for half a second: a stall in its middle makes most of the second half late.
+# One request every 25 ms for half a second: a stall that begins with the first of them makes the rest late.
 ARRIVALS = 20
 ONLINE = (
     FILE.partition("[[workloads]]")[0]
@@ -54,13 +55,18 @@ repetitions = {REPETITIONS}
 STALL_SECONDS = 0.3
 
 
+def measured(sample):
+    """How many repetitions there were; a busy machine's client may have been late in some."""
+    return REPETITIONS + int(sample.metrics.get("retaken", 0))
+
+
 def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
     (tmp_path / "one.toml").write_text(FILE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.1", "--gap", "0.02", "--jit", "1.5") as url:
-        Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
-        passes = len(server_log(url)) / BATCH - REPETITIONS
+        sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
+        passes = len(server_log(url)) / BATCH - measured(sample)
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
     # third is as fast as the second, or on a busy machine the fourth.
     assert 3 <= passes <= WARM_UP_PASSES
@@ -78,7 +84,7 @@ def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, 
         measurer.measure(cell, server)
         again = server_log(url)
     # After the warm-up, right before what is measured.
-    assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * REPETITIONS - 1] * told
+    assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * measured(sample) - 1] * told
     assert all("frozen" not in entry for entry in again)
     assert sample.provenance.get("execution") == ({"once warm": "/freeze_gc"} if told else None)
 
@@ -95,38 +101,44 @@ def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
 
 
-@pytest.mark.parametrize("stalls", [(1,), range(2 * REPETITIONS)])
-def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls):
+@pytest.mark.parametrize(("stalls", "runs"), [({1}, "1 2 3 2"), ({1, 3}, "1 2 3 2"), (set(range(9)), "1 2 3 1")])
+def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls, runs):
     (tmp_path / "one.toml").write_text(ONLINE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
-    told, runs = list[str](), list[int]()
+    log, begun, told = list[dict](), list[str](), list[str]()
+
+    def stall(url, before):
+        """Keep the client from running as soon as the server has seen a request of its run."""
+        while len(log) == before:
+            log.extend(server_log(url))
+        ctypes.PyDLL(None).usleep(int(STALL_SECONDS * 1e6))  # which holds the interpreter's lock, as PyDLL does
 
     def progress(text, passing=False):
-        if ": measuring " in text:
-            if len(runs) in stalls:
-                # PyDLL calls hold the GIL, as nothing that runs on a core of its own does.
-                hold = ctypes.PyDLL(None).usleep
-                threading.Timer(0.25, hold, [int(STALL_SECONDS * 1e6)]).start()
-            runs.append(1)
-        elif not passing:
+        if not passing:
             told.append(text)
+        elif ": measuring " in text:
+            log.extend(server_log(url))
+            if len(begun) in stalls:
+                threading.Thread(target=stall, args=(url, len(log)), daemon=True).start()
+            begun.append(text.partition(": measuring ")[2][0])
 
     with mock_server() as url:
         sample = Measurer(chosen, [], progress=progress).measure(cell, attach(url, "openai", ""))
-        prompts = [entry["prompt"] for entry in server_log(url)[-ARRIVALS * len(runs) :]]
-    retaken = int(sample.metrics["retaken"])
-    assert retaken >= 1
-    assert len(runs) == REPETITIONS + retaken
-    assert len(told) == retaken + 1
-    assert any(f"/online: repetition {2 if len(stalls) == 1 else 1}: the client sent p99 " in line for line in told)
-    # A second chance, not a third; and never with prompts that the server has seen.
-    always = len(stalls) > 1
-    assert (retaken == REPETITIONS) or not always
-    assert ("ms late" in sample.invalid) or not always
-    late = [lag > STALL_SECONDS / 2 for lag in sample.repetitions["send_lag_p99"]]
-    assert late == [always] * REPETITIONS
-    assert len({str(prompt) for prompt in prompts}) == len(prompts) == ARRIVALS * len(runs)
+        log.extend(server_log(url))
+    late = [lag > MAX_SEND_LAG_P99 for lag in sample.repetitions["send_lag_p99"]]
+    assert any(late) == ("the client sent p99" in sample.invalid)
+    # Once for each that was late, until one is late again; a busy machine may have disturbed others too.
+    assert sample.metrics["retaken"] == len(begun) - REPETITIONS == len(told) - 1 >= 1
+    assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(told)
+    if len(begun) == len(runs.split()):
+        assert begun == runs.split()
+        assert any(late) == (len(stalls) > 1)
+    # Never with prompts that the server knows.
+    prompts = [entry["prompt"] for entry in log]
+    measured = prompts[-ARRIVALS * len(begun) :]
+    assert len(set(measured)) == len(measured)
+    assert set(measured).isdisjoint(prompts[: -len(measured)])
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
