@@ -153,6 +153,15 @@ def test_false_alarms_and_cost_of_a_night_without_a_change(world, metrics, night
     assert found.boots <= boots
 
 
+@pytest.mark.parametrize(
+    ("cv", "boots", "most"), [(0.005, 10, 0.01), (0.005, 5, 0.02), (0.01, 5, 0.03), (0.01, 3, 0.08)]
+)
+def test_one_metric_that_is_noisier_than_its_kind_raises_few_alarms(cv, boots, most):
+    """Judged by its kind's noise it raised one in 3 to 12% of nights."""
+    found = power.characteristics(power.uneven(cv), baseline_boots=boots, nights=500, seed=3)
+    assert found.alarms_per_night <= most
+
+
 @pytest.mark.parametrize(("cv", "least"), [(0.005, 0.99), (0.01, 0.95), (0.02, 0.70)])
 def test_a_regression_of_5_percent_is_found(cv, least):
     assert power.characteristics(World(cv), effect=0.05, nights=150, seed=4).alarms_per_metric >= least

@@ -133,6 +133,21 @@ def test_the_noise_of_a_metric():
     assert Noise(1.0, 4, 0.02).error(12) == pytest.approx(0.02 * math.sqrt(1 / 12 + 1 / 4))
 
 
+def test_a_metric_that_is_noisier_than_its_kind_has_its_own_noise():
+    """As the pace of a server near its limit: its boots are no outliers, though each is by what its kind is used to."""
+    apart = noise([0.9, 1.0, 1.1], QUIET, 0.05)
+    assert apart == Noise(pytest.approx(1.0), 3, pytest.approx(0.1), "noisier than its kind", noisier=True)
+    assert judge(LATENCY, 0.05, [0.9, 1.0, 1.1], [1.15] * 3, QUIET).outcome is Outcome.INCONCLUSIVE
+    # One that was disturbed shows nothing, beside two that are close together or not; nor do two.
+    assert noise([1.0, 1.001, 1.1], QUIET, 0.05).boots == 2
+    assert not noise([1.0, 1.02, 1.3], QUIET, 0.05).noisier
+    assert not noise([1.0, 1.1], QUIET, 0.05).noisier
+    # Three of which the middle one is in the middle are as far apart as they look.
+    assert not noise([0.981, 1.0, 1.019], QUIET, 0.05).noisier
+    assert noise([0.979, 1.0, 1.021], QUIET, 0.05).noisier
+    assert noise([1.0, 1.0, 1.0, 1.1, 0.9, 1.1, 0.9, 2.0], QUIET, 0.05).boots == 7
+
+
 def test_the_median_deviation_is_unbiased_for_few_values_and_many():
     assert noise_module._mad([1.0, 3.0]) == pytest.approx(1.7725)
     eleven = [float(i) for i in range(11)]
