@@ -586,6 +586,24 @@ def test_a_cell_whose_machines_differ_is_told_with_its_own_doubt():
     assert statistics.fmean(differs + others) > 0.93
 
 
+def test_without_blocks_a_noisier_cell_is_told_by_its_own_noise():
+    """Of the first engine the boots of one cell are ten times as far apart as the others'."""
+    quiet, apart = [0.99, 1.0, 1.01], [0.9, 1.0, 1.1]
+    first, second = arm(quiet, cells=12), arm(quiet, cells=12)
+    calm = compare(first, second)[-1]
+    first["m/tp1/batch-0"] = arm(apart)["m/tp1/batch-0"]
+    noisy, *_ = compare(first, second)
+    assert (calm.high - calm.low) / 2 == pytest.approx(student(2 * 12 * 2) * 0.01 * (2 / 3) ** 0.5, rel=0.02)
+    # Two degrees of freedom, and beside its own noise the other engine's of the kind, to which this cell adds some.
+    assert (noisy.high - noisy.low) / 2 == pytest.approx(student(2) * 0.1 / 3**0.5, rel=0.04)
+    # Where machines are blocks, what they differ by drops out.
+    hosts = ["a", "b", "c"]
+    first["m/tp1/batch-0"] = arm(apart, hosts=hosts)["m/tp1/batch-0"]
+    second["m/tp1/batch-0"] = arm([1.01 * v for v in apart], hosts=hosts)["m/tp1/batch-0"]
+    paired_, *_ = compare(first, second)
+    assert paired_.high - paired_.low < 0.02
+
+
 def test_one_boot_each_is_judged_by_known_noise_or_the_tolerance():
     one, other = arm([1.0]), arm([0.95])
     (assumed,) = compare(one, other)
