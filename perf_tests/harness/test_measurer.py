@@ -136,9 +136,9 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
         assert any(late) == (len(stalls) > 1)
     # Never with prompts that the server knows.
     prompts = [entry["prompt"] for entry in log]
-    measured = prompts[-ARRIVALS * len(begun) :]
-    assert len(set(measured)) == len(measured)
-    assert set(measured).isdisjoint(prompts[: -len(measured)])
+    counted = prompts[-ARRIVALS * len(begun) :]
+    assert len(set(counted)) == len(counted)
+    assert set(counted).isdisjoint(prompts[: -len(counted)])
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
