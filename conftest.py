@@ -1,3 +1,3 @@
-"""Registers the suite's plugin. Options, markers and hooks are in fixtures/plugin.py."""
+"""Registers the suite's plugin. Options, markers and hooks are in fixtures/plugin/hooks.py."""
 
-pytest_plugins = ["fixtures.plugin"]
+pytest_plugins = ["fixtures.plugin.hooks"]

@@ -146,8 +146,11 @@ def test_a_null_key_of_another_family_does_no_harm(key):
 
 def test_the_shipped_models_are_what_they_are_called():
     assert (MIXTRAL.family, len(MIXTRAL.layers), MIXTRAL.layers[0].experts, MIXTRAL.layers[0].top_k) == (
-        "mixtral", 32, 8, 2,
-    )  # fmt: skip
+        "mixtral",
+        32,
+        8,
+        2,
+    )
     assert all(layer.sparse and layer.mlp_size == 0 for layer in MIXTRAL.layers)
     assert (LLAMA_8B.heads, LLAMA_8B.kv_heads, LLAMA_8B.head_dim) == (32, 8, 128)
     assert (len(LLAMA_70B.layers), LLAMA_70B.hidden_size) == (80, 8192)
@@ -167,14 +170,17 @@ def test_only_qwen2_moe_has_a_shared_expert(family):
         (Parallel(1, -1), MIXTRAL, "tp and ep must be positive, found 1 and -1"),
         (Parallel(2, 3), MIXTRAL, "of tp 2 and ep 3 one must be a multiple of the other"),
         (Parallel(3, 1), MIXTRAL, "32 attention heads do not divide over tp 3"),
-        (Parallel(6, 1), from_config(LLAMA | {"num_attention_heads": 48, "hidden_size": 48, "num_key_value_heads": 4},
-                                     "x"), "4 KV heads do not divide over tp 6"),
+        (
+            Parallel(6, 1),
+            from_config(LLAMA | {"num_attention_heads": 48, "hidden_size": 48, "num_key_value_heads": 4}, "x"),
+            "4 KV heads do not divide over tp 6",
+        ),
         (Parallel(2, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
         (Parallel(1, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
         (Parallel(1, 3), MIXTRAL, "8 experts do not divide over ep 3"),
         (Parallel(1, 16), MIXTRAL, "8 experts do not divide over ep 16"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_spread_is_refused_in_one_line(parallel, architecture, message):
     with pytest.raises(UsageError, match=f"^here: {message}$"):
         parallel.check(architecture, "here")

@@ -14,9 +14,9 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.models.model import Model
-from fixtures.routing import trace
+from fixtures.studies.collectives import trace
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
-from perf_tests.harness.server_process import ROOT
+from perf_tests.paths import TRACES
 
 pytestmark = pytest.mark.cpu
 
@@ -27,7 +27,7 @@ TWIN = from_config(Model.load("mixtral-8x7b-twin", "test").config, "test")
 
 def counted(name):
     """All-reduces of a step, and bytes per token over those of the twin's hidden vector, as vLLM's trace has them."""
-    path = ROOT / "perf_tests" / "harness" / "traces" / f"vllm-cpu-{name}.pt.trace.json"
+    path = TRACES / f"vllm-cpu-{name}.pt.trace.json"
     (found,) = {
         (step.calls("all-reduce"), step.payload("all-reduce") / step.tokens / (2 * TWIN.hidden_size))
         for step in trace.steps(json.loads(path.read_text())["traceEvents"])

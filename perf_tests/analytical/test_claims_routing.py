@@ -12,9 +12,9 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.models.model import Model
-from fixtures.routing.skew import SHARES, draw
+from fixtures.studies.expert_kernel.skew import SHARES, draw
 from perf_tests.analytical.models import MIXTRAL
-from perf_tests.harness.server_process import ROOT
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 

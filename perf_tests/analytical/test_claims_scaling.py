@@ -7,7 +7,7 @@ from fixtures.analytical.hardware import gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
-from fixtures.store.document import table
+from fixtures.claims.document import table
 from perf_tests.analytical.models import LLAMA_8B
 
 pytestmark = pytest.mark.cpu

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +16,26 @@ from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.models.model import SHIPPED
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
 KEYS = {
-    "total_params", "active_params", "active_params_no_embedding", "weight_bytes", "weight_bytes_per_gpu",
-    "kv_bytes_per_token", "kv_tokens", "prefill_seconds", "decode_step_seconds", "hbm_floor_seconds",
-    "latency_seconds", "per_token_seconds", "throughput_tokens_per_second", "communication_bytes_per_token",
-}  # fmt: skip
-ROOT = Path(__file__).parents[2]
+    "total_params",
+    "active_params",
+    "active_params_no_embedding",
+    "weight_bytes",
+    "weight_bytes_per_gpu",
+    "kv_bytes_per_token",
+    "kv_tokens",
+    "prefill_seconds",
+    "decode_step_seconds",
+    "hbm_floor_seconds",
+    "latency_seconds",
+    "per_token_seconds",
+    "throughput_tokens_per_second",
+    "communication_bytes_per_token",
+}
 
 
 @pytest.fixture
@@ -283,7 +293,10 @@ def test_every_shipped_model_is_understood(predict, name):
 def test_the_module_runs():
     run = subprocess.run(
         [sys.executable, "-m", "fixtures.analytical", "--model", "llama-3.1-8b", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (run.returncode, run.stderr) == (0, "")
     assert json.loads(run.stdout)["total_params"] == parameters.total(LLAMA_8B)

@@ -12,14 +12,25 @@ from perf_tests.analytical.strategies import GPUS, host
 pytestmark = pytest.mark.cpu
 
 EFFICIENCIES = (
-    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "moe_unpack_compute",
-    "attention_bandwidth", "attention_compute", "all_reduce_bandwidth",
-)  # fmt: skip
+    "gemm_bandwidth",
+    "gemm_compute",
+    "moe_bandwidth",
+    "moe_compute",
+    "moe_unpack_compute",
+    "attention_bandwidth",
+    "attention_compute",
+    "all_reduce_bandwidth",
+)
 # What follows from the generation of a card rather than from its memory or its link.
 BY_GENERATION = (
-    *EFFICIENCIES, "kernel_seconds", "moe_seconds", "moe_unpack_seconds", "attention_seconds", "attention_sequence_seconds",
+    *EFFICIENCIES,
+    "kernel_seconds",
+    "moe_seconds",
+    "moe_unpack_seconds",
+    "attention_seconds",
+    "attention_sequence_seconds",
     "all_reduce_seconds",
-)  # fmt: skip
+)
 
 
 def figures(record, path=""):
@@ -62,15 +73,21 @@ def test_figures_of_a_card_are_plausible(name):
     assert all(getattr(card, key).value < 1e-2 for key in BY_GENERATION if key.endswith("_seconds"))
     assert card.fp32_flops.value < card.bf16_flops.value <= card.fp8_flops.value
     assert (card.flops("bf16"), card.flops("fp8"), card.flops("fp32")) == (
-        card.bf16_flops.value, card.fp8_flops.value, card.fp32_flops.value,
-    )  # fmt: skip
+        card.bf16_flops.value,
+        card.fp8_flops.value,
+        card.fp32_flops.value,
+    )
     assert card.memory_bytes.value > hardware().reserve_bytes.value > 0
 
 
 def test_datasheet_figures():
     assert {name: gpu(name).hbm_bandwidth.value for name in GPUS if name != "cpu"} == {
-        "h100": 3.35e12, "h100-nvl": 3.938e12, "h200": 4.8e12, "a100-sxm": 2.039e12, "a100-pcie": 1.935e12,
-    }  # fmt: skip
+        "h100": 3.35e12,
+        "h100-nvl": 3.938e12,
+        "h200": 4.8e12,
+        "a100-sxm": 2.039e12,
+        "a100-pcie": 1.935e12,
+    }
     for name, dense, capacity in (("h100", 989.4e12, 80e9), ("h200", 989.4e12, 141e9), ("a100-sxm", 312e12, 80e9)):
         assert gpu(name).bf16_flops.value == pytest.approx(dense)
         assert gpu(name).memory_bytes.value == pytest.approx(capacity, rel=0.08)

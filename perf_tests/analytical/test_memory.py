@@ -56,8 +56,13 @@ def test_a_large_model_shrinks_almost_to_the_ratio_of_the_formats(name, ratio):
 def test_four_bits_and_their_scales_and_zeros():
     assert precision("awq").matrix_bytes == precision("gptq").matrix_bytes == pytest.approx(4.15625 / 8)
     assert {name: p.tensor_core for name, p in PRECISIONS.items()} == {
-        "bf16": "bf16", "fp16": "bf16", "fp32": "fp32", "fp8": "fp8", "awq": "bf16", "gptq": "bf16",
-    }  # fmt: skip
+        "bf16": "bf16",
+        "fp16": "bf16",
+        "fp32": "fp32",
+        "fp8": "fp8",
+        "awq": "bf16",
+        "gptq": "bf16",
+    }
 
 
 def test_an_unknown_precision_is_refused_in_one_line():
@@ -187,8 +192,10 @@ def test_one_token_reads_the_active_parameters(architecture, dtype):
         architecture,
         layers=tuple(dataclasses.replace(layer, experts=layer.top_k) for layer in architecture.layers),
     )
-    unread = sum(parameters.router(architecture, a) - parameters.router(active, b)
-                 for a, b in zip(architecture.layers, active.layers, strict=True))  # fmt: skip
+    unread = sum(
+        parameters.router(architecture, a) - parameters.router(active, b)
+        for a, b in zip(architecture.layers, active.layers, strict=True)
+    )
     table = 0 if architecture.tied_embeddings else parameters.embedding(architecture)
     expected = memory.weight_bytes(active, dtype) + (unread - table) * dtype.other_bytes + row
     assert memory.weight_bytes_read(architecture, dtype, Parallel(), 1) == pytest.approx(expected, rel=EXACT)

@@ -33,26 +33,64 @@ def config(family, shape, heads, vocab, tied=False, **more):
 PUBLISHED = {
     "Llama-3.1-8B": (config("llama", (32, 4096, 14336), (32, 8), 128256), 8_030_261_248, 8_030_261_248),
     "Llama-3.1-70B": (config("llama", (80, 8192, 28672), (64, 8), 128256), 70_553_706_496, 70_553_706_496),
-    "Llama-3.2-1B": (config("llama", (16, 2048, 8192), (32, 8), 128256, True, head_dim=64),
-                     1_235_814_400, 1_235_814_400),
-    "Mistral-7B-v0.1": (config("mistral", (32, 4096, 14336), (32, 8), 32000, sliding_window=4096),
-                        7_241_732_096, 7_241_732_096),
-    "Mixtral-8x7B-v0.1": (config("mixtral", (32, 4096, 14336), (32, 8), 32000, num_local_experts=8,
-                                 num_experts_per_tok=2), 46_702_792_704, 12_879_925_248),
-    "Qwen2-7B": (config("qwen2", (28, 3584, 18944), (28, 4), 152064, use_sliding_window=False, max_window_layers=28),
-                 7_615_616_512, 7_615_616_512),
+    "Llama-3.2-1B": (
+        config("llama", (16, 2048, 8192), (32, 8), 128256, True, head_dim=64),
+        1_235_814_400,
+        1_235_814_400,
+    ),
+    "Mistral-7B-v0.1": (
+        config("mistral", (32, 4096, 14336), (32, 8), 32000, sliding_window=4096),
+        7_241_732_096,
+        7_241_732_096,
+    ),
+    "Mixtral-8x7B-v0.1": (
+        config("mixtral", (32, 4096, 14336), (32, 8), 32000, num_local_experts=8, num_experts_per_tok=2),
+        46_702_792_704,
+        12_879_925_248,
+    ),
+    "Qwen2-7B": (
+        config("qwen2", (28, 3584, 18944), (28, 4), 152064, use_sliding_window=False, max_window_layers=28),
+        7_615_616_512,
+        7_615_616_512,
+    ),
     "Qwen2.5-0.5B": (config("qwen2", (24, 896, 4864), (14, 2), 151936, True), 494_032_768, 494_032_768),
     "Qwen3-8B": (config("qwen3", (36, 4096, 12288), (32, 8), 151936, head_dim=128), 8_190_735_360, 8_190_735_360),
     "Qwen3-0.6B": (config("qwen3", (28, 1024, 3072), (16, 8), 151936, True, head_dim=128), 596_049_920, 596_049_920),
-    "Qwen1.5-MoE-A2.7B": (config("qwen2_moe", (24, 2048, 5632), (16, 16), 151936, num_experts=60,
-                                 num_experts_per_tok=4, moe_intermediate_size=1408,
-                                 shared_expert_intermediate_size=5632), 14_315_784_192, 2_689_173_504),
-    "Qwen3-30B-A3B": (config("qwen3_moe", (48, 2048, 6144), (32, 4), 151936, head_dim=128, num_experts=128,
-                             num_experts_per_tok=8, moe_intermediate_size=768, mlp_only_layers=[]),
-                      30_532_122_624, 3_353_032_704),
-    "OLMoE-1B-7B-0924": (config("olmoe", (16, 2048, 1024), (16, 16), 50304, num_experts=64, num_experts_per_tok=8),
-                         6_919_161_856, 1_282_017_280),
-}  # fmt: skip
+    "Qwen1.5-MoE-A2.7B": (
+        config(
+            "qwen2_moe",
+            (24, 2048, 5632),
+            (16, 16),
+            151936,
+            num_experts=60,
+            num_experts_per_tok=4,
+            moe_intermediate_size=1408,
+            shared_expert_intermediate_size=5632,
+        ),
+        14_315_784_192,
+        2_689_173_504,
+    ),
+    "Qwen3-30B-A3B": (
+        config(
+            "qwen3_moe",
+            (48, 2048, 6144),
+            (32, 4),
+            151936,
+            head_dim=128,
+            num_experts=128,
+            num_experts_per_tok=8,
+            moe_intermediate_size=768,
+            mlp_only_layers=[],
+        ),
+        30_532_122_624,
+        3_353_032_704,
+    ),
+    "OLMoE-1B-7B-0924": (
+        config("olmoe", (16, 2048, 1024), (16, 16), 50304, num_experts=64, num_experts_per_tok=8),
+        6_919_161_856,
+        1_282_017_280,
+    ),
+}
 
 # What the models' authors say, in billions: all parameters and active ones.
 CLAIMED = {
@@ -143,9 +181,13 @@ def test_the_gated_mlp_has_three_matrices():
 
 
 SMALL = {
-    "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 100,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
     "intermediate_size": 32,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,23 @@ BF16 = precision("bf16")
 MORE = 1 + 1e-9
 RATES = ("hbm_bandwidth", "bf16_flops", "fp8_flops", "fp32_flops", "link_bandwidth")
 EFFICIENCIES = (
-    "gemm_bandwidth", "gemm_compute", "moe_bandwidth", "moe_compute", "moe_unpack_compute",
-    "attention_bandwidth", "attention_compute", "all_reduce_bandwidth",
-)  # fmt: skip
+    "gemm_bandwidth",
+    "gemm_compute",
+    "moe_bandwidth",
+    "moe_compute",
+    "moe_unpack_compute",
+    "attention_bandwidth",
+    "attention_compute",
+    "all_reduce_bandwidth",
+)
 OVERHEADS = (
-    "kernel_seconds", "moe_seconds", "moe_unpack_seconds", "attention_seconds", "attention_sequence_seconds",
+    "kernel_seconds",
+    "moe_seconds",
+    "moe_unpack_seconds",
+    "attention_seconds",
+    "attention_sequence_seconds",
     "all_reduce_seconds",
-)  # fmt: skip
+)
 
 batches = st.integers(1, 300)
 contexts = st.integers(1, 20_000)
@@ -38,12 +48,25 @@ contexts = st.integers(1, 20_000)
 TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False)
 # Quantities per GPU of TINY, and a card on which each of its figures counts.
 CARD = plain_gpu(
-    hbm_bandwidth=1000.0, bf16_flops=4000.0, fp8_flops=9000.0, link_bandwidth=50.0, kernel_seconds=0.125,
-    gemm_bandwidth=0.5, gemm_compute=0.25, moe_seconds=0.75, moe_bandwidth=0.4, moe_compute=0.2,
-    moe_unpack_seconds=0.05, moe_unpack_compute=0.15,
-    attention_seconds=0.3, attention_sequence_seconds=0.01, attention_bandwidth=0.8, attention_compute=0.1,
-    all_reduce_seconds=0.2, all_reduce_bandwidth=0.6,
-)  # fmt: skip
+    hbm_bandwidth=1000.0,
+    bf16_flops=4000.0,
+    fp8_flops=9000.0,
+    link_bandwidth=50.0,
+    kernel_seconds=0.125,
+    gemm_bandwidth=0.5,
+    gemm_compute=0.25,
+    moe_seconds=0.75,
+    moe_bandwidth=0.4,
+    moe_compute=0.2,
+    moe_unpack_seconds=0.05,
+    moe_unpack_compute=0.15,
+    attention_seconds=0.3,
+    attention_sequence_seconds=0.01,
+    attention_bandwidth=0.8,
+    attention_compute=0.1,
+    all_reduce_seconds=0.2,
+    all_reduce_bandwidth=0.6,
+)
 
 
 def product(weights, rows, weight_bytes=2, flops=4000.0):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.analytical.hardware import hardware
-from fixtures.analytical.uncertainty import ENOUGH, Uncertainty, quantile
+from fixtures.analytical.uncertainty import FEWEST_ERRORS, Uncertainty, quantile
 from fixtures.errors import UsageError
-from perf_tests.analytical import calibrate
+from perf_tests.documentation import calibrate
 
 pytestmark = pytest.mark.cpu
 PLATFORMS = (calibrate.VLLM, calibrate.SGLANG)
@@ -83,7 +83,7 @@ def test_several_cards_are_never_better_known_than_one(metric):
         one, two = (hardware().uncertainty_of(platform, metric, gpus).error for gpus in (1, 2))
         own = hardware().uncertainty.platform[platform][metric]
         widest = max(known[metric].error for known in hardware().uncertainty.platform.values())
-        assert one == (own.error if own.cells >= ENOUGH else widest)
+        assert one == (own.error if own.cells >= FEWEST_ERRORS else widest)
         assert two == max(one, hardware().uncertainty.several_gpus.error)
 
 

@@ -14,8 +14,8 @@ import pytest
 from fixtures.deployments.cell import Cell
 from fixtures.errors import EngineError
 from fixtures.routing.capture import prompts
-from fixtures.routing.train import RECIPE
-from perf_tests.harness.server_process import ROOT
+from fixtures.studies.training.train import RECIPE
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.serving
 
@@ -75,9 +75,13 @@ def test_the_reference_picks_the_same_experts(cell, night):
     environment = night.environment(cell.block.engine)
     script = RECIPE.parent / "reference_routing.py"
     answer = subprocess.run(
-        [environment.python, str(script), weights, str(question)], cwd=ROOT, capture_output=True, text=True, check=False,
+        [environment.python, str(script), weights, str(question)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env=environment.variables() | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+    )
     assert answer.returncode == 0, answer.stderr[-2000:]
     known = json.loads(answer.stdout)
     own = np.sort(served.chosen, axis=-1)

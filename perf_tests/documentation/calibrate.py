@@ -1,0 +1,295 @@
+"""Refits the host terms of hardware.toml and says how well they predict what they were not fitted to.
+
+    python -m perf_tests.documentation.calibrate
+
+``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
+constant per card and three more on Llama-3.1-8B's batches up to 128 in the committed baselines; everything else in them is
+held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on
+a grid on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+
+``uncertainty``: quantiles of what was held back and of what others published, as hardware.toml has them.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+from tabulate import tabulate
+
+from fixtures.analytical import calibration, memory, serving, step
+from fixtures.analytical.calibration import Measured
+from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.analytical.uncertainty import Uncertainty, quantile
+from fixtures.claims import document
+from fixtures.prediction.expectation import Expectation, expect
+from fixtures.store import baseline
+from fixtures.workloads.workload import Workload
+from perf_tests.analytical.models import architecture
+from perf_tests.documentation import published
+from perf_tests.paths import ROOT
+
+CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
+VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
+DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
+# The models in the baselines: name of the file, configuration, format of the weights.
+MODELS = (
+    (DENSE, DENSE, "bf16"),
+    (MOE, MOE, "bf16"),
+    (f"{MOE}-fp8", MOE, "fp8"),
+    (f"{MOE}-awq", MOE, "awq"),
+    (f"{MOE}-gptq", MOE, "gptq"),
+)
+# Of the deployments on cards.
+MAX_MODEL_LEN, KV_CACHE_GIB = 4096, {"h200": 30, "h100": 20}
+UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
+FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One boot's values of one cell."""
+
+    platform: str
+    card: str
+    model: str
+    format: str
+    workload: Workload
+    metrics: dict[str, float]
+    kv_tokens: int
+
+    @property
+    def setup(self) -> Setup:
+        return Setup(architecture(self.model), gpu(self.card), Parallel(), precision(self.format))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the host terms were fitted to it."""
+        stalled = self.platform == SGLANG and self.workload.kind == "online"
+        return self.model == DENSE and (self.workload.name in FITTED or stalled)
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether the terms of weight-only formats were fitted to it."""
+        return self.format == "awq" and self.workload.kind == "batch"
+
+
+def recorded(platform: str) -> Iterator[Point]:
+    """Everything in a platform's committed baselines but routing."""
+    engine = platform.partition("-")[0]
+    for directory, card in CARDS.items():
+        for name, model, form in MODELS:
+            found = baseline.read(ROOT / "baselines" / directory / f"{engine}-tp1-random" / f"{name}.json")
+            for cell_id, cell in found.cells.items() if found else ():
+                if cell.workload["kind"] != "routing":
+                    workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
+                    tokens = found.cells[f"{engine}/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
+                    for boot in cell.boots:
+                        yield Point(platform, card, model, form, workload, boot.metrics, int(tokens))
+
+
+def document_points() -> list[Measured]:
+    """The document's nine Llama latencies at TP=2."""
+    rows = document.table("batch_latency")
+    return [
+        Measured(
+            row["gpu"],
+            Setup(architecture(DENSE), gpu(row["gpu"]), Parallel(row["tensor_parallel"]), precision("bf16")),
+            row["batch"],
+            row["input_len [tokens]"],
+            row["output_len [tokens]"],
+            row["latency [s]"],
+        )
+        for row in rows[rows["model"] == DENSE].to_dict("records")
+    ]
+
+
+def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
+    """The host term of each card: steps from TPOT, then prefill from what of the latency they leave unexplained.
+
+    A step constant per card; the constants per sequence, per prefill and per request (which is no less than nothing) are the
+    program's and shared.
+    """
+    cards = list(dict.fromkeys(p.card for p in points))
+    batches = [p for p in points if p.fitted and p.workload.kind == "batch"]
+    paced = [p for p in batches if "tpot_p50" in p.metrics]
+    rows, wanted = [], []
+    for p in paced:
+        batch, tpot = p.workload.batch_size, p.metrics["tpot_p50"]
+        context = p.workload.input_len + p.workload.output_len / 2
+        rows.append([(card == p.card) / tpot for card in cards] + [batch / tpot])
+        wanted.append(1 - step.decode(p.setup, batch, context).device / tpot)
+    *steps, sequence = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+
+    def term(card: str, prefill: float = 0.0, request: float = 0.0) -> HostTerm:
+        values = (steps[cards.index(card)], sequence, prefill, request)
+        return HostTerm(*(Figure(float(v), "calibrated", "") for v in values))
+
+    rows, wanted = [], []
+    for p in batches:
+        batch, latency = p.workload.batch_size, p.metrics["latency"]
+        known = serving.latency_seconds(p.setup, term(p.card), batch, p.workload.input_len, p.workload.output_len)
+        rows.append([1 / latency, batch / latency])
+        wanted.append(1 - known / latency)
+    prefill, request = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+    if request < 0:
+        (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
+    hosts = {card: term(card, prefill, request) for card in cards}
+    for card in cards:
+        if online := [p for p in points if p.card == card and p.fitted and p.workload.kind == "online"]:
+            hosts[card] = fit_stall(online, hosts[card])
+    return hosts
+
+
+def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
+    """``host``, of one card, with its ``stall_seconds``, to half a millisecond.
+
+    Least absolute errors of log TPOT, not their squares: near the limit one machine in five takes half as long again.
+    """
+
+    def stalled(half_milliseconds: int) -> HostTerm:
+        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
+
+    def loss(candidate: int) -> float:
+        errors = filter(None, (error(p, stalled(candidate)) for p in points))
+        return sum(abs(math.log(1 + by)) for _, by in errors)
+
+    return stalled(min(range(1, 21), key=loss))
+
+
+def fit_unpacking(points: list[Point]) -> tuple[float, float]:
+    """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and half a percent of the peak."""
+    wanted = [p for p in points if p.unpacked]
+
+    def loss(candidate: tuple[float, float]) -> float:
+        figures = dict(zip(UNPACKING, (Figure(value, "calibrated", "") for value in candidate), strict=True))
+        found = []
+        for p in wanted:
+            setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
+            term = hardware().host_term(VLLM, p.card)
+            expected = serving.latency_seconds(
+                setup, term, p.workload.batch_size, p.workload.input_len, p.workload.output_len
+            )
+            found.append(math.log(expected / p.metrics["latency"]))
+        return sum(by * by for by in found)
+
+    return min(itertools.product((n * 5e-6 for n in range(12)), (n / 200 for n in range(20, 116))), key=loss)
+
+
+def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
+    """The metric that a point is compared by and the model's relative error; None without an expectation."""
+    expectation = _expected(point.setup, host, point.workload, point.kv_tokens)
+    if expectation is None:
+        return None
+    return expectation.metric, expectation.error(point.metrics[expectation.metric])
+
+
+@functools.cache  # the boots of a cell share it
+def _expected(setup: Setup, host: HostTerm, workload: Workload, kv_tokens: int) -> Expectation | None:
+    return expect(setup, host, workload, kv_tokens, MAX_MODEL_LEN)
+
+
+def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
+    """Errors of the points that nothing was fitted to, by kind of workload, quantised models apart."""
+    found: dict[str, list[float]] = {}
+    for point in points:
+        if not point.fitted and not point.unpacked and (result := error(point, hosts[point.card])):
+            kind = point.workload.kind if point.format == "bf16" else f"quantised {point.workload.kind}"
+            found.setdefault(kind, []).append(result[1])
+    return found
+
+
+def uncertainties(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
+    """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
+
+    The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
+    and cards count together: each alone has too few cells for a quantile.
+    """
+    cells: dict[tuple[str, ...], list[float]] = {}
+    for point in points:
+        if not point.fitted and not point.unpacked:
+            for metric, by in relative_errors(point, hosts[point.card]).items():
+                key = (metric, point.card, point.model, point.format, point.workload.name)
+                cells.setdefault(key, []).append(by)
+    metrics = dict.fromkeys(metric for metric, *_ in cells)
+    medians = {m: [statistics.median(found) for key, found in cells.items() if key[0] == m] for m in metrics}
+    return {m: Uncertainty(quantile(found), len(found), "held-back") for m, found in medians.items()}
+
+
+def relative_errors(point: Point, host: HostTerm) -> dict[str, float]:
+    """The model's relative errors of a point by metric: of start-up the sizes, of traffic what a cell is compared by."""
+    if point.workload.kind != "startup":
+        found = error(point, host)
+        return dict([found]) if found else {}
+    setup = point.setup
+    weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
+    budget = KV_CACHE_GIB[point.card] * 2**30
+    tokens = budget // memory.kv_bytes_per_token_per_gpu(setup.architecture, setup.precision, setup.parallel)
+    sizes = {"weight_memory": weights, "kv_capacity": tokens}
+    return {metric: size / point.metrics[metric] - 1 for metric, size in sizes.items()}
+
+
+def uncertainty_on_several_gpus() -> Uncertainty:
+    """Of times on more than one card: nothing of our own speaks of them, what others published does."""
+    found = [point.error for point in published.points() if point.tp > 1]
+    return Uncertainty(quantile(found), len(found), "published")
+
+
+def _written(key: str, one: Uncertainty) -> str:
+    """A line of hardware.toml."""
+    return f'{key} = {{ error = {one.error:.4f}, cells = {one.cells}, source = "{one.source}" }}'
+
+
+def main() -> None:
+    """Print the constants and the errors."""
+    nine = document_points()
+    fitted = calibration.fit(nine)
+    print("document:", {m: f"{v * 1e3:.3f} ms" for m, v in fitted.seconds.items()}, f"slope {fitted.slope:.5f}")
+    left_out = calibration.leave_one_out(nine)
+    names = [f"{p.machine} {p.sequences}" for p in nine]
+    print("  left out:", ", ".join(f"{n} {e:+.2%}" for n, e in zip(names, left_out, strict=True)))
+    print(
+        f"  mean error {statistics.mean(map(abs, left_out)):.2%}, without a host "
+        f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}"
+    )
+    rows = []
+    found = {platform: list(recorded(platform)) for platform in (VLLM, SGLANG)}
+    for platform, points in found.items():
+        hosts = fit_cards(points)
+        for card, host in hosts.items():
+            constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
+            print(f"{platform} {card}:", {name: f"{figure.value:.4g}" for name, figure in constants.items() if figure})
+        for point in points:
+            if result := error(point, hosts[point.card]):
+                rows.append(
+                    (
+                        platform,
+                        point.card,
+                        f"{point.model} {point.format}",
+                        point.workload.name,
+                        result[0],
+                        f"{result[1]:+.1%}",
+                        "fitted" if point.fitted or point.unpacked else "held back",
+                    )
+                )
+        for kind, errors in held_back(points, hosts).items():
+            print(
+                f"held back, {platform} {kind}: n={len(errors)}, mean error {statistics.mean(map(abs, errors)):.1%}, "
+                f"worst {max(map(abs, errors)):.1%}"
+            )
+        print(f'[uncertainty.platform."{platform}"]')
+        print("\n".join(_written(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
+    print("[uncertainty]", _written("several_gpus", uncertainty_on_several_gpus()), sep="\n")
+    unpacking = fit_unpacking(found[VLLM])
+    print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
+    print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
+
+
+if __name__ == "__main__":
+    main()

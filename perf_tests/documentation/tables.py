@@ -1,0 +1,333 @@
+"""Tables of README and docs that come from the committed baselines, or from the analytical model.
+
+python -m perf_tests.documentation.tables     writes them anew, between ``<!-- table NAME -->`` and ``<!-- /table -->``
+"""
+
+import functools
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tabulate import tabulate
+
+from fixtures.analytical import memory, serving
+from fixtures.analytical.hardware import gpu, hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
+from fixtures.comparison import engines
+from fixtures.deployments import deployment as deployments
+from fixtures.engines.registry import ENGINES
+from fixtures.gate import results
+from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.metrics import METRICS, shown
+from fixtures.prediction import prediction
+from fixtures.prediction import table as predictions
+from fixtures.prediction.prediction import Prediction
+from fixtures.store import baseline
+from fixtures.studies.gate import committed
+from perf_tests.analytical.models import architecture
+from perf_tests.documentation import calibrate
+from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
+from perf_tests.paths import ROOT
+
+PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
+BASELINES = ROOT / "baselines"
+H100, H200 = "h100-80gb-hbm3x1", "h200x1"
+# Deployments of two cards, and where their baselines are.
+PAIRS = {"h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
+GIB = 2**30
+_TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
+# What is shown of the noise; the others are in the command's output.
+NOISE = (
+    "weight_memory",
+    "kv_capacity",
+    "startup_memory",
+    "boot_time",
+    "latency",
+    "total_throughput",
+    "ttft_p50",
+    "tpot_p50",
+    "tpot_p99",
+    "itl_p99",
+    "goodput",
+    "latency_to_dense",
+    "throughput_to_dense",
+)
+NAMES = {
+    "latency": "latency",
+    "output_throughput": "output throughput",
+    "tpot_p50": "TPOT median",
+    "ttft_p50": "TTFT median",
+    "goodput": "goodput",
+    "itl_p99": "ITL p99",
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the baselines have them. Raises KeyError for a table that is not known."""
+    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
+
+
+def markdown(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table as GitHub's markdown has it."""
+    return tabulate(list(rows), list(headers), tablefmt="github", disable_numparse=True)
+
+
+_read = functools.cache(baseline.read)
+
+
+def boots(card: str, model: str, cell: str, metric: str, parallel: str = "tp1", engine: str = "vllm") -> list[float]:
+    """The valid boots' values of a metric, in base units; none if there is no such cell."""
+    found = _read(BASELINES / card / f"{engine}-{parallel}-random" / f"{model}.json")
+    stored = found.cells.get(f"{engine}/{model}/{parallel}/{cell}") if found else None
+    kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
+    return [value for value in kept if value is not None]
+
+
+def measured(card: str, cell_id: str, metric: str) -> float | None:
+    """The median over the boots of a cell by its whole id, in base units; None without any."""
+    engine, model, parallel, workload = cell_id.split("/")
+    values = boots(card, model, workload, metric, parallel, engine)
+    return statistics.median(values) if values else None
+
+
+def median(card: str, cell_id: str, metric: str) -> str:
+    """The same in the metric's unit; empty without any."""
+    value = measured(card, cell_id, metric)
+    return "" if value is None else shown(metric, value)
+
+
+def on_cards() -> str:
+    """Both models on one H200 and on two, and the dense one on an H100, medians over the boots."""
+    chosen = [(f"batch-{size}", "latency") for size in (1, 8, 32, 128, 256)]
+    chosen += [("long-prompt", "latency"), ("shared-prefix", "latency")]
+    chosen += [(f"offline-{count}", "output_throughput") for count in (100, 150)]
+    chosen += [(f"online-{rate}", metric) for rate in (1, 4, 8) for metric in ("tpot_p50", "ttft_p50")]
+    rows = []
+    for cell, metric in chosen:
+        dense, moe = (statistics.median(boots(H200, model, cell, metric)) for model in (DENSE, MOE))
+        shares = [
+            statistics.median(found) for model in (DENSE, MOE) if (found := boots(H200, model, cell, "hbm_floor_share"))
+        ]
+        rows.append(
+            (
+                f"{cell}, {NAMES[metric]}",
+                shown(metric, dense),
+                shown(metric, moe),
+                f"{max(dense, moe) / min(dense, moe):.2f} x",
+                " / ".join(f"{share:.0%}" for share in shares),
+                *(median(PAIRS["h200x2"], f"vllm/{model}/tp2/{cell}", metric) for model in (DENSE, MOE)),
+                median(H100, f"vllm/{DENSE}/tp1/{cell}", metric),
+            )
+        )
+    headers = (
+        "cell",
+        "Llama-3.1-8B",
+        "Mixtral-8x7B",
+        "apart by",
+        "HBM floor",
+        "Llama, two H200",
+        "Mixtral, two H200",
+        "Llama, one H100",
+    )
+    return markdown(headers, rows)
+
+
+def noise(directory: Path) -> str:
+    """The noise of a directory of baselines."""
+    found = committed.read(directory)
+    rows = [row for row in found.rows(MAX_BOOTS) if row[0] in NOISE]
+    lines = [markdown(committed.HEADERS, rows)]
+    for few in range(1, committed.INSTALMENT):
+        if cells := [cell.replace("vllm/", "").replace("/tp1", "") for cell, n in found.boots.items() if n == few]:
+            lines.append(f"{few} of {committed.INSTALMENT} boots: {', '.join(cells)}.")
+    return "\n\n".join(lines)
+
+
+def held_back() -> str:
+    """How far the model is from what nothing was fitted to."""
+    rows = []
+    for platform, told in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
+        points = list(calibrate.recorded(platform))
+        found = calibrate.held_back(points, calibrate.fit_cards(points))
+        rows += [(f"{told}, {kind}", *_errors(errors)) for kind, errors in found.items()]
+        own = [by for kind, errors in found.items() if not kind.startswith("quantised") for by in errors]
+        rows.append((f"{told}, all three together", *_errors(own)))
+    return markdown(("held back", "points", "mean error", "worst"), rows)
+
+
+def _errors(errors: list[float]) -> tuple[str, str, str]:
+    sizes = [abs(by) for by in errors]
+    return str(len(errors)), f"{statistics.mean(sizes):.1%}", f"{max(sizes):.1%}"
+
+
+def quantised() -> str:
+    """Mixtral in three formats on one H100, beside what the model expects."""
+    forms = ("fp8", "awq", "gptq")
+    host = hardware().host_term(VLLM, "h100")
+    rows: list[list[str]] = [["weights"], ["in use once healthy"], ["KV cache at 20 GiB"]]
+    names = [f"batch-{size}" for size in (1, 8, 32, 128)]
+    rows += [[f"{name}, latency"] for name in names] + [["offline-150, output throughput"], ["boots"]]
+    for form in forms:
+        model = f"{MOE}-{form}"
+        setup = Setup(architecture(MOE), gpu("h100"), Parallel(), precision(form))
+
+        def told(cell: str, metric: str, model: str = model) -> float:
+            return statistics.median(boots(H100, model, cell, metric))
+
+        room = int(told("startup", "kv_capacity"))
+        weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
+        rows[0] += [f"{told('startup', 'weight_memory') / GIB:.2f} GiB", f"{weights / GIB:.2f}"]
+        rows[1] += [f"{told('startup', 'startup_memory') / GIB:.1f} GiB", ""]
+        rows[2] += [f"{room:,} tokens", ""]
+        for row, name in zip(rows[3:7], names, strict=True):
+            size = int(name.removeprefix("batch-"))
+            expected = serving.latency_seconds(setup, host, size, 32, 64)
+            row += [shown("latency", told(name, "latency")), "fitted" if form == "awq" else f"{expected * 1e3:,.0f}"]
+        expected = serving.offline_throughput(setup, host, 150, 75, 128, room)
+        rows[7] += [shown("output_throughput", told("offline-150", "output_throughput")), f"{expected:,.0f}"]
+        rows[8] += [str(len(boots(H100, model, "batch-1", "latency"))), ""]
+    return markdown(("", *(cell for form in forms for cell in (form, "expected"))), rows)
+
+
+def compared(card: str, parallel: str) -> dict[tuple[str, str], engines.Difference]:
+    """What SGLang's baselines differ by from vLLM's, by cell without its engine and metric."""
+    sides = []
+    for engine in ("vllm", "sglang"):
+        files = sorted((BASELINES / card / f"{engine}-{parallel}-random").glob("*.json"))
+        cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
+        sides.append({cell: {m.name: samples for m, samples in found.items()} for cell, found in cells.items()})
+    return {(one.cell, one.metric): one for one in engines.compare(*sides)}
+
+
+def side_by_side() -> str:
+    """VLLM and SGLang on one H200."""
+    found = compared(H200, "tp1")
+    chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
+    chosen += [(f"batch-{size}", "latency") for size in (1, 8, 64, 128, 256)]
+    chosen += [(cell, "latency") for cell in ("long-prompt", "shared-prefix")]
+    chosen += [
+        ("shared-prefix", "ttft_p50"),
+        ("online-8", "tpot_p50"),
+        ("online-70pct", "tpot_p50"),
+        ("online-70pct", "goodput"),
+    ]
+    rows = []
+    for cell, metric in chosen:
+        row = [f"{cell}, {NAMES[metric]}"]
+        for model in (DENSE, MOE):
+            name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
+            one = found[f"{model}/tp1/{name}", metric]
+            row += [shown(metric, one.first), shown(metric, one.second), _change(one)]
+        rows.append(row)
+    per_model = ("vLLM", "SGLang", "change, 95% interval")
+    return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
+
+
+def _change(one: engines.Difference) -> str:
+    return f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"
+
+
+def side_by_side_on_two() -> str:
+    """By what SGLang's metrics exceed vLLM's at TP=2, on either pair of cards."""
+    chosen = [
+        ("offline-100", "output_throughput"),
+        ("offline-150", "output_throughput"),
+        ("batch-1", "latency"),
+        ("batch-128", "latency"),
+        ("online-8", "tpot_p50"),
+        ("online-8", "ttft_p50"),
+        ("online-8", "itl_p99"),
+        ("offline-150-streamed", "output_throughput"),
+    ]
+    pairs = {card: compared(PAIRS[name], "tp2") for card, name in (("H200", "h200x2"), ("H100", "h100x2"))}
+    columns = [(model, card) for model in (DENSE, MOE) for card in pairs]
+    rows = [
+        (
+            f"{cell}, {NAMES[metric]}",
+            *(
+                _change(one) if (one := pairs[card].get((f"{model}/tp2/{cell}", metric))) else ""
+                for model, card in columns
+            ),
+        )
+        for cell, metric in chosen
+    ]
+    short = {DENSE: "Llama", MOE: "Mixtral"}
+    return markdown(("", *(f"{short[model]}, two {card}" for model, card in columns)), rows)
+
+
+def two_cards() -> str:
+    """Of vLLM at TP=2 on both pairs of cards: predicted, measured and documented."""
+    table: dict[str, dict[str, str]] = defaultdict(dict)
+    for card, name in (("H100", "h100x2"), ("H200", "h200x2")):
+        rows = predictions.rows(
+            deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
+        )
+        for cell, metric, told, limits, stated in rows:
+            line = table[f"{cell.removeprefix('vllm/')}, {metric}"]
+            line |= {
+                f"{card}: predicted": told,
+                f"{card}: interval": limits,
+                f"{card}: measured": median(PAIRS[name], cell, metric),
+                f"{card}: document": stated,
+            }
+    headers = list(dict.fromkeys(header for line in table.values() for header in line))
+    return markdown(
+        ("", *headers), [(name, *(line.get(header, "") for header in headers)) for name, line in table.items()]
+    )
+
+
+def foretold() -> str:
+    """How far off the predictions of two cards were, which no constant was fitted to, by what was booted."""
+    found: dict[tuple[str, str], list[Prediction]] = {}
+    for name in PAIRS:
+        for one in prediction.predictions(deployments.load(name, ENGINES)):
+            if one.cell.workload.kind != "startup" and not METRICS[one.metric].reference:
+                found.setdefault((name, one.cell.block.id), []).append(one)
+    rows = []
+    for (name, block), several in found.items():
+        pairs = [
+            (one, value) for one in several if (value := measured(PAIRS[name], one.cell.id, one.metric)) is not None
+        ]
+        if pairs:
+            inside = sum(one.low <= value <= one.high for one, value in pairs)
+            errors = [
+                (one.value / value if METRICS[one.metric].direction == "lower" else value / one.value) - 1
+                for one, value in pairs
+            ]
+            rows.append((name, block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
+    return markdown(("on", "booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
+
+
+def uncertainty() -> str:
+    """How far predictions may be off, by platform and metric."""
+    known = hardware().uncertainty
+    rows = [
+        (platform, metric, f"{one.error:.1%}", str(one.cells))
+        for platform, found in known.platform.items()
+        for metric, one in found.items()
+    ]
+    rows.append(("several cards", "times and rates", f"{known.several_gpus.error:.1%}", str(known.several_gpus.cells)))
+    return markdown(("platform", "metric", "error", "cells"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "on cards": on_cards,
+    "noise of h200x1": lambda: noise(BASELINES / H200 / "vllm-tp1-random"),
+    "noise of h100x1": lambda: noise(BASELINES / H100 / "vllm-tp1-random"),
+    "held back": held_back,
+    "quantised": quantised,
+    "side by side": side_by_side,
+    "side by side on two": side_by_side_on_two,
+    "two cards": two_cards,
+    "foretold": foretold,
+    "uncertainty": uncertainty,
+}
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

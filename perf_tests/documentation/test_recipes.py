@@ -1,0 +1,111 @@
+"""The recipes of docs/extending.md, followed to the letter in a copy of the repository."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.faults
+
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+STEP = re.compile(
+    r"^(New file|Add to|After `(?P<anchor>[^`]+)` in) `(?P<path>[^`]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.M | re.S
+)
+CELLS = [f"mock/chat-small/tp1/{name}" for name in ("batch-1", "batch-8")]
+
+
+def follow(step, root):
+    """Do what a step of the page says."""
+    path, text = root / step["path"], step["text"]
+    if step[1] == "New file":
+        assert not path.exists(), f"{path} is there already"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    elif step[1] == "Add to":
+        path.write_text(path.read_text() + text)
+    else:
+        before = path.read_text()
+        assert before.count(step["anchor"]) == 1, f"{step['path']} holds {step['anchor']!r} not once"
+        path.write_text(before.replace(step["anchor"], f"{step['anchor']}\n{text.rstrip()}"))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The repository with all recipes followed."""
+    root = tmp_path_factory.mktemp("copy")
+    for name in ("fixtures", "perf_tests", "docs", "baselines"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for step in STEP.finditer(PAGE):
+        follow(step, root)
+    return root
+
+
+def run(root, *words):
+    """A command in the copy: exit status and output. ``$`` lines of the page say ``pytest`` and ``python``."""
+    program = {"pytest": [sys.executable, "-m", "pytest"], "python": [sys.executable]}[words[0]]
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "PYTHONPATH"))}
+    done = subprocess.run(
+        [*program, *words[1:]],
+        cwd=root,
+        env=variables | {"CUDA_VISIBLE_DEVICES": ""},
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, done.stdout
+
+
+def commands(start):
+    """Those of the page that begin so, without their comments."""
+    return [line.split("#")[0].split()[1:] for line in PAGE.splitlines() if line.startswith(f"$ {start}")]
+
+
+def test_every_block_of_the_page_is_followed_or_run():
+    fences = [fence for fence in re.findall(r"^```(\w*)", PAGE, re.MULTILINE) if fence]
+    assert len(list(STEP.finditer(PAGE))) == 10
+    assert len(fences) - fences.count("console") == 10
+    assert len(commands("pytest")) + len(commands("python")) == 5
+    headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    assert headings == ["A deployment", "A model", "An engine", "A metric", "A claim"]
+
+
+def test_a_deployment_of_a_model_on_an_engine_with_a_metric_and_a_claim(copy):
+    for command in commands("pytest"):
+        for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
+            status, text = run(copy, *command)
+            assert status == 0, text
+            if "unfit environment" not in text and " invalid" not in text:
+                break
+    assert re.search(r"^batch-of-8-is-free .* checked$", text, re.MULTILINE), "the last one says --claims"
+    for cell in CELLS:
+        assert f"{cell}: measured" in text
+    assert re.search(r"^  prefill_share +[\d.]+ % +[\d.]+ % .* pass$", text, re.MULTILINE)
+    assert re.search(r"^verdicts: \d+ pass$", text, re.MULTILINE)
+    (path,) = (copy / "baselines" / "cpu").glob("mock-*/chat-small.json")
+    stored = {b["fullname"]: b["extra_info"]["boots"] for b in json.loads(path.read_text())["benchmarks"]}
+    assert list(stored) == CELLS
+    assert min(map(len, stored.values())) >= 2, "appended"
+    assert 0 < stored[CELLS[0]][0]["metrics"]["prefill_share"] < 1
+
+
+def test_the_analytical_model_knows_the_model(copy):
+    (command,) = commands("python")
+    status, text = run(copy, *command, "--json")
+    assert status == 0, text
+    assert json.loads(text)["total_params"] == pytest.approx(1.1e9, rel=0.01)
+
+
+def test_what_holds_the_pages_and_the_ledger_still_holds(copy):
+    files = ["documentation/test_metrics_page.py", "documentation/test_architecture.py", "documentation/test_ledger.py"]
+    status, text = run(copy, "pytest", "-q", *(f"perf_tests/{name}" for name in files))
+    assert status == 0, text
+    assert "`prefill_share`" in (copy / "docs" / "metrics.md").read_text()

@@ -1,0 +1,65 @@
+"""The model against what engines reported of themselves in the committed baselines."""
+
+import re
+
+import pytest
+
+from fixtures.analytical import memory
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.models.model import Model
+from fixtures.store import baseline
+from perf_tests.analytical.models import architecture
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.cpu
+
+GIB = 2**30
+# On GPUs vLLM logs GiB with three digits; without one its workers are asked for bytes.
+LOGGED = 0.05 * GIB
+# Half the last digit that engines have logged of each of several ranks.
+DIGIT = 0.005 * GIB
+# What PyTorch's allocator takes from the driver for a large tensor is a multiple of this, and vLLM counts what was taken.
+PAGE = 2 * 2**20
+# Kernels that unpack weights keep something of their own for every layer.
+UNPACKED = 0.005
+# SGLang reports by how much the memory in use has grown, in what its allocator takes from the driver.
+GROWTH = 0.005
+
+
+def matrices(model, tp):
+    """Bytes on each rank, in bf16, of the four matrices that vLLM makes of a dense layer, for each layer; none of experts."""
+    width = model.hidden_size * 2
+    for layer in model.layers:
+        if not layer.sparse:
+            yield (model.heads + 2 * model.kv_heads) * model.head_dim // tp * width
+            yield model.heads * model.head_dim // tp * width
+            yield 2 * layer.mlp_size // tp * width
+            yield layer.mlp_size // tp * width
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "baselines").rglob("*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_weights_are_what_the_engine_reports(path):
+    found = baseline.read(path)
+    startups = {i: cell for i, cell in found.cells.items() if cell.workload["kind"] == "startup"}
+    assert startups
+    for cell_id, cell in startups.items():
+        _, model, parallel, _ = cell_id.split("/")
+        name, _, form = model.rpartition("-") if model.endswith(("-fp8", "-awq", "-gptq")) else (model, "", "bf16")
+        if precision(form).weight_only:
+            close = UNPACKED
+        else:
+            close = GROWTH if cell_id.startswith("sglang/") else 1e-3
+        sizes = re.fullmatch(r"tp(\d+)(?:ep(\d+))?", parallel)
+        weights = memory.weight_bytes_per_gpu(
+            architecture(name), precision(form), Parallel(int(sizes[1]), int(sizes[2] or 1))
+        )
+        within = LOGGED if found.fingerprint["devices"] else 0
+        if found.fingerprint["devices"] and int(sizes[1]) > 1:
+            # Every rank keeps the table of rotary embeddings whole, in float32.
+            weights += Model.load(name, "test").config["max_position_embeddings"] * architecture(name).head_dim * 4
+            weights += sum(-size % PAGE for size in matrices(architecture(name), int(sizes[1])))
+            close, within = 0.0, DIGIT
+        for boot in cell.boots:
+            reported = boot.metrics["weight_memory"]
+            assert weights == pytest.approx(reported, rel=close, abs=within)

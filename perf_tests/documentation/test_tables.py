@@ -1,0 +1,30 @@
+"""The tables of README and docs that come from the committed baselines."""
+
+import pytest
+
+from perf_tests.documentation.tables import PAGES, TABLES, filled
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.cpu
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_say_what_the_baselines_say(page):
+    text = page.read_text(encoding="utf-8")
+    assert filled(text) == text, "look at the difference after `python -m perf_tests.documentation.tables`"
+
+
+def test_every_table_is_shown_once():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {name: text.count(f"<!-- table {name} -->") for name in TABLES} == dict.fromkeys(TABLES, 1)
+    assert text.count("<!-- /table -->") == len(TABLES)
+
+
+def test_a_table_that_differs_is_replaced_and_an_unknown_one_is_not():
+    page = "before\n<!-- table side by side -->\nold\n<!-- /table -->\nafter\n"
+    new = filled(page)
+    assert "old" not in new
+    assert new.startswith("before\n<!-- table side by side -->\n|")
+    assert new.endswith("|\n<!-- /table -->\nafter\n")
+    with pytest.raises(KeyError, match="typo"):
+        filled(page.replace("side by side", "typo"))

@@ -1,0 +1,171 @@
+"""The load client against a server of known timing, in a process of its own."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from fixtures.client.load import Target, run
+from fixtures.client.metrics import summarize
+from fixtures.client.request import Record, Request
+from perf_tests.fakes.server_process import mock_server, server_log
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.cpu
+
+
+def requests(count, tokens=8, every=0.01):
+    return [Request([5] * 16, tokens, i * every) for i in range(count)]
+
+
+def test_every_request_is_recorded_with_what_the_server_did():
+    with mock_server("--ttft", "0.03", "--gap", "0.005") as url:
+        records = run(Target(url, "mock"), requests(10))
+        log = sorted(server_log(url), key=lambda entry: entry["received"])
+    assert [r.error for r in records] == [""] * 10
+    assert [len(r.chunks) for r in records] == [8] * 10 == [len(entry["written"]) for entry in log]
+    assert {(r.prompt_tokens, r.completion_tokens) for r in records} == {(16, 8)}
+    for record, entry in zip(records, log, strict=True):
+        # The client can see a chunk only after the server wrote it, and counts from before the server received.
+        assert record.ttft > entry["written"][0] - entry["received"]
+        assert record.sent >= record.scheduled
+
+
+def test_open_loop_sends_on_schedule_though_the_server_is_slow():
+    with mock_server("--ttft", "0.3") as url:
+        records = run(Target(url, "mock"), requests(10, tokens=1, every=0.01))
+        received = sorted(entry["received"] for entry in server_log(url))
+    assert received[-1] - received[0] < 0.3, "the last request left before the first answer came"
+    assert [r.scheduled for r in records] == [i * 0.01 for i in range(10)]
+
+
+def test_closed_loop_keeps_as_many_in_flight_as_asked():
+    with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
+        records = run(Target(url, "mock"), requests(9, tokens=3), concurrency=3)
+        log = server_log(url)
+    assert summarize(records).completed == 9
+    spans = [(e["received"], e["written"][-1]) for e in log]
+    in_flight = [sum(a <= start < b for a, b in spans) for start, _ in spans]
+    assert max(in_flight) == 3
+
+
+def test_chunks_of_several_tokens_leave_tpot_right():
+    with mock_server("--gap", "0.02", "--tokens-per-chunk", "4") as url:
+        (record,) = run(Target(url, "mock"), requests(1, tokens=16))
+        (entry,) = server_log(url)
+    assert len(record.chunks) == 4
+    assert record.completion_tokens == 16
+    served = entry["written"][-1] - entry["written"][0]
+    assert record.tpot * 15 == pytest.approx(served, rel=0.2)
+    assert record.tpot < min(record.itls) / 3
+
+
+def test_a_response_in_one_piece_gives_latency_and_counts_alone():
+    with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
+        records = run(Target(url, "mock"), [Request([5] * 16, 8, 0.0, stream=False) for _ in range(3)])
+    summary = summarize(records)
+    assert (summary.completed, summary.output_tokens, summary.input_tokens) == (3, 24, 48)
+    assert all(len(r.chunks) == 1 for r in records)
+    assert summary.e2e_p50 > 0.05
+    assert math.isnan(summary.ttft_p50)
+    assert math.isnan(summary.tpot_p50)
+
+
+def test_a_refused_response_in_one_piece_keeps_its_cause():
+    with mock_server("--fault", "http-400") as url:
+        (record,) = run(Target(url, "mock"), [Request([1], 1, stream=False)])
+    assert "prompt too long" in record.error
+
+
+def test_goodput_counts_requests_within_both_limits():
+    def record(ttft, tpot):
+        return Record(
+            0.0, 3, sent=0.0, chunks=[ttft, ttft + tpot, ttft + 2 * tpot], prompt_tokens=1, completion_tokens=3
+        )
+
+    records = [record(0.1, 0.01), record(0.3, 0.01), record(0.1, 0.05), record(0.05, 0.02)]
+    summary = summarize(records, slo_ttft=0.2, slo_tpot=0.02)
+    assert summary.goodput * summary.duration == pytest.approx(2)
+    assert math.isnan(summarize(records).goodput)
+
+
+def test_connections_survive_a_pause_longer_than_the_server_keeps_them():
+    with mock_server("--ttft", "0.01") as url:
+        plan = [Request([1], 1, 0.0), Request([1], 1, 0.2), Request([1], 1, 3.3)]
+        assert [r.error for r in run(Target(url, "mock"), plan)] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("http-400", "HTTP 400: .*prompt too long"),
+        ("http-500", "HTTP 500: Internal Server Error"),
+        ("html", "expected text/event-stream, got text/html"),
+        ("bad-json", "malformed JSON in event"),
+        ("bad-sse", "malformed event stream: <html>proxy error"),
+        ("cut", "ended the connection mid-stream, after 2 events"),
+        ("no-usage", "no usage in the stream"),
+        ("wrong-count", "asked for 8 tokens, the server's usage says 7"),
+        ("late-usage-twice", "two different usages"),
+        ("no-done", r"without \[DONE\]"),
+        ("stall", "no end of the response within 0.5 s"),
+    ],
+)
+def test_a_faulty_answer_is_a_failed_request_with_its_cause(fault, cause):
+    with mock_server("--ttft", "0.01", "--gap", "0.002", "--fault", fault) as url:
+        records = run(Target(url, "mock", timeout=0.5), requests(3))
+    for record in records:
+        with pytest.raises(AssertionError, match=cause):
+            raise AssertionError(record.error)
+    summary = summarize(records)
+    assert (summary.completed, summary.failed) == (0, 3)
+
+
+def test_nobody_listens():
+    records = run(Target("http://127.0.0.1:9", "mock", timeout=1.0), requests(2))
+    assert all("cannot connect" in r.error for r in records)
+
+
+def test_a_model_that_the_server_does_not_have():
+    with mock_server() as url:
+        (record,) = run(Target(url, "other"), requests(1))
+    assert "HTTP 404" in record.error
+
+
+def client(*options):
+    return subprocess.run(
+        [sys.executable, "-m", "fixtures.client", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_prints_and_writes_what_it_measured(tmp_path):
+    out = tmp_path / "out.json"
+    with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
+        traffic = ["--rate", "50", "--num-prompts", "10", "--input-len", "7", "--output-len", "5"]
+        done = client("--url", url, "--model", "mock", *traffic, "--json", str(out))
+        failing = client("--url", url, "--model", "other", "--num-prompts", "2", "--concurrency", "1")
+        unwritable = client(
+            "--url", url, "--model", "mock", "--num-prompts", "2", "--json", str(tmp_path / "no" / "out.json")
+        )
+    assert done.returncode in (0, 2), done.stderr  # 2: a busy machine kept the client from its schedule
+    data = json.loads(out.read_text())
+    assert data["summary"]["completed"] == len(data["records"]) == 10
+    assert data["summary"]["input_tokens"] == 70
+    assert data["summary"]["output_tokens"] == 50
+    assert "ttft_p50" in done.stdout
+    assert failing.returncode == 1
+    assert "failed: HTTP 404" in failing.stderr
+    assert "ttft_p50" in unwritable.stdout
+    assert unwritable.stderr.splitlines()[-1].endswith("out.json: cannot be written: No such file or directory")
+    assert unwritable.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--num-prompts", "0"], ["--rate", "-1"], ["--rate", "nan"], ["--rate", "1", "--concurrency", "2"]]
+)
+def test_the_command_refuses_nonsense(options):
+    done = client("--url", "http://127.0.0.1:9", "--model", "m", *options)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

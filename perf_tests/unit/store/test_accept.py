@@ -1,0 +1,136 @@
+"""A run's boots as baselines, afterwards."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fixtures.store import accept, baseline, run
+from perf_tests.fakes.synthetic_run import synthetic_run
+
+pytestmark = pytest.mark.cpu
+
+
+@pytest.fixture
+def told():
+    return synthetic_run(cells=8)
+
+
+def left(directory, told):
+    directory.mkdir()
+    (directory / run.FILE).write_text(run.text(told))
+    return str(directory)
+
+
+def boots(root):
+    found = [baseline.read(path) for path in root.rglob("*.json")]
+    return {id_: [boot.boot for boot in cell.boots] for file in found for id_, cell in file.cells.items()}
+
+
+def valid(told):
+    measured = {cell.id: [boot.boot for boot in cell.boots if not boot.invalid] for cell in told.cells}
+    return {id_: names for id_, names in measured.items() if names}
+
+
+def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, told):
+    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+    assert accept.main([directory, "--baselines", str(root)]) == 0
+    assert boots(root) == valid(told)
+    printed = capsys.readouterr().out
+    assert printed.count("baseline written: ") == len(told.blocks)
+    path = root / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json"
+    own = json.loads(path.read_text())["benchmarks"][0]
+    (cell,) = [cell for cell in told.cells if cell.id == own["fullname"]]
+    assert own["stats"]["data"] == pytest.approx(cell.boots[-1].repetitions["latency"], rel=1e-5)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert own["name"] in done.stdout
+
+
+def test_appended_once(tmp_path, capsys, told):
+    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+    later = dataclasses.replace(
+        told,
+        cells=tuple(
+            dataclasses.replace(cell, boots=tuple(dataclasses.replace(b, boot=f"{b.boot}-later") for b in cell.boots))
+            for cell in told.cells
+        ),
+    )
+    assert accept.main([directory, "--baselines", str(root)]) == 0
+    assert accept.main([left(tmp_path / "later", later), "--baselines", str(root), "--append"]) == 0
+    assert boots(root) == {id_: names + [f"{n}-later" for n in names] for id_, names in valid(told).items()}
+    assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
+    assert "is already in the baseline" in capsys.readouterr().err
+
+
+def test_chosen_cells_alone(tmp_path, told):
+    chosen = told.cells[0].id
+    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+    assert accept.main([directory, "--baselines", str(root), "--cells", chosen]) == 0
+    assert list(boots(root)) == [chosen]
+
+
+def test_an_unfit_cell_is_named_and_left_out(tmp_path, capsys, told):
+    first = told.cells[0]
+    unfit = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
+    night = dataclasses.replace(told, cells=(unfit, *told.cells[1:]))
+    root = tmp_path / "baselines"
+    assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
+    assert f"left out: {first.id}: measured in an unfit environment" in capsys.readouterr().out
+    assert first.id not in boots(root)
+
+
+def test_what_one_file_refuses_no_file_gets(tmp_path, capsys, told):
+    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+    block = told.blocks[-1]
+    other = dataclasses.replace(block, fingerprint=block.fingerprint | {"dtype": "float16"})
+    before = dataclasses.replace(told, blocks=(other,), cells=tuple(c for c in told.cells if c.block == block.id))
+    assert accept.main([left(tmp_path / "before", before), "--baselines", str(root)]) == 0
+    kept = boots(root)
+    assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
+    assert "replace it instead of appending" in capsys.readouterr().err
+    assert boots(root) == kept
+
+
+def test_a_boot_counts_once(tmp_path, capsys, told):
+    first = told.cells[0]
+    twice = dataclasses.replace(told, cells=(dataclasses.replace(first, boots=first.boots * 2), *told.cells[1:]))
+    assert accept.main([left(tmp_path / "run", twice), "--baselines", str(tmp_path / "baselines")]) == 2
+    assert f"{first.id}: boot {first.boots[0].boot} is already in the baseline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"candidate": "vllm 0.27"}, (), "two engines were compared; measure with pytest --update-baselines"),
+        ({"replayed": True}, (), "it played back what was recorded"),
+        ({}, ("--cells", "*/batch-1", "--cells", "vllm/none/*"), "matches 'vllm/none/*'"),
+        ({"cells": ()}, (), "no valid boot of any cell"),
+    ],
+)
+def test_what_cannot_be_a_baseline_is_refused(tmp_path, capsys, told, changes, options, message):
+    directory, root = left(tmp_path / "run", dataclasses.replace(told, **changes)), tmp_path / "baselines"
+    assert accept.main([directory, "--baselines", str(root), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not root.exists()
+
+
+def test_a_fingerprint_names_no_path(tmp_path, capsys, told):
+    blocks = tuple(dataclasses.replace(b, fingerprint=b.fingerprint | {"engine": "../../vllm"}) for b in told.blocks)
+    directory = left(tmp_path / "run", dataclasses.replace(told, blocks=blocks))
+    assert accept.main([directory, "--baselines", str(tmp_path / "baselines")]) == 0
+    assert not (tmp_path / "vllm-tp1-random").exists()
+    assert {path.parent.name for path in (tmp_path / "baselines").rglob("*.json")} == {"..-..-vllm-tp1-random"}
+
+
+def test_a_run_that_left_nothing_is_named(tmp_path, capsys):
+    assert accept.main([str(tmp_path)]) == 2
+    assert "name the directory of a run" in capsys.readouterr().err
