@@ -1,0 +1,46 @@
+"""The sequential rule: what it asks for as boots and metrics grow, and what it can find."""
+
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.gate import sequential
+from fixtures.gate.noise import Noise
+from fixtures.gate.sequential import Step
+from fixtures.studies.gate import power
+from fixtures.studies.gate.power import World
+
+pytestmark = pytest.mark.cpu
+
+
+@given(st.floats(0.001, 0.1), st.integers(1, 20), st.floats(0.005, 0.1))
+def test_what_is_detectable_shrinks_with_boots_and_noise(sigma, boots, tolerance):
+    found = sequential.detectable(tolerance, Noise(1.0, boots, sigma))
+    assert found > tolerance
+    assert sequential.detectable(tolerance, Noise(1.0, boots + 1, sigma)) <= found
+    assert sequential.detectable(tolerance, Noise(1.0, boots, sigma * 2)) > found
+
+
+def test_a_single_boot_never_decides_for_the_worse():
+    known = power.baseline_noise(World(0.01).boots(np.random.default_rng(0), 40, 10), 0.025)
+    steps, taken = power.night(np.random.default_rng(1), World(0.01), known, 0.5, 0.025, max_boots=1)
+    assert (set(steps.tolist()), taken) == ({Step.OPEN}, 1)
+
+
+def test_more_metrics_ask_for_more_evidence():
+    assert [sequential.evidence(n) for n in (3, 4, 5, 9)] == [4.3, 4.1, 3.6, 3.6]
+    assert sequential.evidence(5, 10) == 3.6
+    normal = statistics.NormalDist()
+    for family in (80, 200, 1000):
+        assert normal.cdf(-sequential.evidence(5, family)) * family == pytest.approx(normal.cdf(-3.6) * 40, rel=1e-6)
+
+
+def test_boots_are_judged_together_as_they_are_alone():
+    random = np.random.default_rng(3)
+    changes, sigma = random.normal(0.04, 0.02, size=(50, 4)), random.uniform(0.005, 0.03, 50)
+    together = sequential.decide(changes, 0.025, sigma, np.full(50, 10))
+    assert together.tolist() == [int(sequential.decide(changes[i], 0.025, sigma[i], 10)) for i in range(50)]
+    assert len(set(together.tolist())) == 3

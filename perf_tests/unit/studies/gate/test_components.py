@@ -1,0 +1,24 @@
+"""Where the noise comes from: boots and machines."""
+
+import numpy as np
+import pytest
+
+from fixtures.gate.results import Samples
+from fixtures.studies.gate.components import components
+
+pytestmark = pytest.mark.cpu
+
+
+def test_variance_components_are_found():
+    random = np.random.default_rng(5)
+    hosts = [str(i) for i in range(8) for _ in range(4)]
+    groups = []
+    for _ in range(200):
+        machines = np.repeat(random.normal(0, 0.03, 8), 4)
+        groups.append(Samples((7 * (1 + machines + random.normal(0, 0.01, 32))).tolist(), hosts))
+    found = components(groups)
+    assert found.within == pytest.approx(0.01, rel=0.05)
+    assert found.between == pytest.approx(0.03, rel=0.1)
+    assert (found.cells, found.boots, found.machines) == (200, 32, 8)
+    alone = components([Samples([1.0], ["a"])])
+    assert (alone.within, alone.between) == (None, None)

@@ -1,0 +1,28 @@
+"""The vocabulary of metrics."""
+
+import pytest
+
+from fixtures.metrics import METRICS, metrics_of
+
+pytestmark = pytest.mark.cpu
+
+
+def test_ratios_are_recorded_in_x():
+    for one in METRICS.values():
+        if one.reference:
+            assert (one.unit, one.factor, one.tolerance, one.gated) == ("x", 1, 0.05, False)
+            assert one.of in METRICS
+
+
+def test_metrics_of_a_kind_come_in_the_order_of_the_report():
+    names = [metric.name for metric in metrics_of("startup")]
+    assert names == [
+        "weight_memory",
+        "kv_capacity",
+        "startup_memory",
+        "boot_time",
+        "load_time",
+        "compile_time",
+        "capture_time",
+    ]
+    assert metrics_of("nothing") == []
