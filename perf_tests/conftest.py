@@ -1,18 +1,39 @@
-"""Property tests: no deadline per example, because machines are shared and a unit test asserts no time.
+"""What all tests share: hypothesis without deadlines, and a process that collecting has left in order.
 
-And Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
+Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
 """
 
+import gc
 import signal
+import sys
 
-from hypothesis import Phase, settings
+import pytest
 
-settings.register_profile("moegauge", deadline=None)
-# For thousands of mutants, of which it is enough to know that a test fails: `tox -e mutation`.
-settings.register_profile(
-    "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
-)
-settings.load_profile("moegauge")
+# The packages that were imported when all tests had been collected.
+IMPORTED = pytest.StashKey[frozenset[str]]()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the profiles of property tests. A run without hypothesis' plugin has none, and needn't import it."""
+    if not config.pluginmanager.hasplugin("hypothesispytest"):
+        return
+    from hypothesis import Phase, settings
+
+    # No deadline per example: machines are shared, and a unit test asserts no time.
+    settings.register_profile("moegauge", deadline=None)
+    # For thousands of mutants, of which it is enough to know that a test fails: `tox -e mutation`.
+    settings.register_profile(
+        "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+    )
+    settings.load_profile("moegauge")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep what was imported, and have the client's garbage collections before each run pass over all that was."""
+    session.config.stash[IMPORTED] = frozenset(name.partition(".")[0] for name in sys.modules)
+    if not any(item.get_closest_marker("serving") for item in session.items):
+        gc.collect()
+        gc.freeze()

@@ -9,13 +9,16 @@ import pytest
 
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
+from perf_tests.fakes.deployments import FAKE
 from perf_tests.fakes.server_process import server_log
 from perf_tests.fakes.shared_object import GIB, Cards, compiled
-from perf_tests.faults.suite import DEPLOYMENT, ROOT, Suite, wait_until
+from perf_tests.fakes.suite import Suite
+from perf_tests.fakes.waiting import wait_until
+from perf_tests.paths import ROOT
 
 # batch-4 asks for more tokens than its warm-up does, so that the server's log tells them apart.
 REPETITION_TOKENS = 24
-ON_A_CARD = DEPLOYMENT.replace('hardware = "cpu"', 'hardware = "H200"').replace("repetitions = 3", "repetitions = 2")
+ON_A_CARD = FAKE.replace('hardware = "cpu"', 'hardware = "H200"').replace("repetitions = 3", "repetitions = 2")
 HEAD, BATCH_4, TAIL = ON_A_CARD.partition('name = "batch-4"')
 ON_A_CARD = HEAD + BATCH_4 + TAIL.replace("output_len = 8", f"output_len = {REPETITION_TOKENS}")
 # Slow enough that something can happen to a card in the middle of a cell.

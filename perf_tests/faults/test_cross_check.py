@@ -20,11 +20,11 @@ from fixtures.session.warm_up import WARM_UP_TOKENS
 from fixtures.studies.cross_check import CrossCheck, selected
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
+from perf_tests.fakes.deployments import FAKE
 from perf_tests.fakes.fake_engine import ROOT
 from perf_tests.fakes.server_process import server_log
 from perf_tests.fakes.shared_object import Cards, compiled
-from perf_tests.faults import suite as suite_module
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.waiting import wait_until
 
 MODEL = "llama-3.1-8b-twin"
 MARK = "MOEGAUGE_CROSS_CHECK"
@@ -32,7 +32,7 @@ MARK = "MOEGAUGE_CROSS_CHECK"
 DISTURBED, ATTEMPTS = ("ms late (limit", "median_itl_ms is 0.0"), 4
 # Two cells of both engines; a batch is what a server has served per pass of warm-up, and by each client in each round.
 BATCH = 32
-BEFORE, _, AFTER = suite_module.DEPLOYMENT.partition("[[workloads]]")[0].partition("[[models]]")
+BEFORE, _, AFTER = FAKE.partition("[[workloads]]")[0].partition("[[models]]")
 DEPLOYMENT = f"""
 {BEFORE.replace('["vllm"]', '["vllm", "sglang"]').replace("boot_timeout = 5", "boot_timeout = 60")}
 kv_cache_gib = 1

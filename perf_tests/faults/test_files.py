@@ -30,9 +30,9 @@ from fixtures.store.sample import SAMPLES, Sample
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
+from perf_tests.fakes.deployments import FAKE
+from perf_tests.fakes.mutations import damaged, misfilled
 from perf_tests.fakes.synthetic_run import synthetic_run
-from perf_tests.faults.mutations import damaged, misfilled
-from perf_tests.faults.suite import DEPLOYMENT
 
 LINE = "a usage error of one line before anything boots: the file and the place"
 FOLLOWS = "a usage error of one line, or verdicts that follow from what the file says"
@@ -61,7 +61,7 @@ class Judging:
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
         path = directory / "fake.toml"
-        path.write_text(DEPLOYMENT)
+        path.write_text(FAKE)
         self.root = directory / "baselines"
         self._deployment = deployments.load(str(path), ENGINES)
         self._cells = cells(self._deployment)
@@ -302,7 +302,7 @@ def load_deployment(path, data):
     "Files", "a deployment cut at any byte", "a usage error of one line, or what is before the cut, if that is whole"
 )
 def test_a_deployment_cut_anywhere(tmp_path):
-    text = DEPLOYMENT.encode()
+    text = FAKE.encode()
     whole = [cell.workload.name for cell in cells(deployments.load(_written(tmp_path / "whole.toml", text), ENGINES))]
     for end in range(len(text)):
         path = tmp_path / "cut.toml"
@@ -314,7 +314,7 @@ def test_a_deployment_cut_anywhere(tmp_path):
 @fault("Files", "bytes of a deployment damaged (2000 mutations)", "a usage error of one line, or a sound deployment")
 def test_damaged_bytes_of_a_deployment(tmp_path):
     @settings(max_examples=2000)
-    @given(damaged(DEPLOYMENT.encode()))
+    @given(damaged(FAKE.encode()))
     def check(data):
         load_deployment(tmp_path / "damaged.toml", data)
 
@@ -324,7 +324,7 @@ def test_damaged_bytes_of_a_deployment(tmp_path):
 @fault("Files", "values of a deployment replaced (1000 mutations)", "a usage error of one line, or a sound deployment")
 def test_misfilled_deployments(tmp_path):
     @settings(max_examples=1000)
-    @given(misfilled(tomllib.loads(DEPLOYMENT)))
+    @given(misfilled(tomllib.loads(FAKE)))
     def check(document):
         load_deployment(tmp_path / "misfilled.toml", toml(document).encode())
 

@@ -13,7 +13,8 @@ import pytest
 
 from fixtures.plugin.hooks import MARKERS
 from fixtures.report.table import WIDTH
-from perf_tests.faults.suite import BLOCK, Suite
+from perf_tests.fakes.deployments import BLOCK
+from perf_tests.fakes.suite import Suite
 from perf_tests.paths import ROOT
 
 RECORDING = ROOT / "baselines" / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from perf_tests.fakes.server_process import mock_server, server_log
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.waiting import wait_until
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu

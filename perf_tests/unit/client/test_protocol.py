@@ -14,9 +14,8 @@ from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Record, Request, StreamError
 from fixtures.redact import without
+from perf_tests.fakes.mutations import assert_sound, damaged
 from perf_tests.fakes.server_process import mock_server, server_log
-from perf_tests.faults.mutations import damaged
-from perf_tests.faults.test_stream import assert_sound
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu

@@ -12,7 +12,7 @@ from fixtures.engines.pool import LOST, Pool
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from perf_tests.fakes import fake_engine
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.waiting import wait_until
 
 DEPLOYMENT = """
 description = "a pool"
