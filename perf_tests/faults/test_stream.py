@@ -57,7 +57,7 @@ def requests(count, tokens=8, every=0.0):
 )
 def test_what_is_odd_and_right_counts(options, chunks):
     with mock_server(*QUICK, *options) as url:
-        records = run(Target(url, "mock"), requests(3, every=0.15))
+        records = run(Target(url, "mock"), requests(3, every=0.15 if "close-idle" in options else 0.01))
         log = sorted(server_log(url), key=lambda entry: entry["received"])
     assert [record.error for record in records] == [""] * 3
     assert [len(record.chunks) for record in records] == [chunks] * 3

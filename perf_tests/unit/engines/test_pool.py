@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
+from fixtures.engines import boot
 from fixtures.engines.pool import LOST, Pool
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
@@ -33,7 +34,8 @@ kind = "startup"
 
 
 @pytest.fixture
-def engine(tmp_path):
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot, "POLL_SECONDS", 0.02)
     return fake_engine.build(tmp_path / "engine", "")
 
 

@@ -37,7 +37,7 @@ input_len = 24
 output_len = 3
 repetitions = {REPETITIONS}
 """
-# One request every 25 ms for half a second: a stall that begins with the first of them makes the rest late.
+# One request every 10 ms for a fifth of a second: a stall that begins with the first of them makes the rest late.
 ARRIVALS = 20
 ONLINE = (
     FILE.partition("[[workloads]]")[0]
@@ -45,14 +45,15 @@ ONLINE = (
 [[workloads]]
 name = "online"
 kind = "online"
-rate = 40
+rate = 100
 num_prompts = {ARRIVALS}
 input_len = 24
 output_len = 3
 repetitions = {REPETITIONS}
 """
 )
-STALL_SECONDS = 0.3
+STALL_SECONDS = 0.2
+QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
 def measured(sample):
@@ -64,7 +65,7 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
     (tmp_path / "one.toml").write_text(FILE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
-    with mock_server("--ttft", "0.1", "--gap", "0.02", "--jit", "1.5") as url:
+    with mock_server("--ttft", "0.05", "--gap", "0.01", "--jit", "0.8") as url:
         sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
         passes = len(server_log(url)) / BATCH - measured(sample)
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
@@ -77,7 +78,7 @@ def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, 
     (tmp_path / "one.toml").write_text(FILE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
-    with mock_server() as url:
+    with mock_server(*QUICK) as url:
         server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
         sample = measurer.measure(cell, server)
         log = server_log(url)
@@ -93,7 +94,7 @@ def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
     (tmp_path / "one.toml").write_text(FILE)
     chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
     (cell,) = cells(chosen)
-    with mock_server("--no-freeze") as url:
+    with mock_server(*QUICK, "--no-freeze") as url:
         sample = Measurer(chosen, []).measure(
             cell, dataclasses.replace(attach(url, "sglang", ""), engine=ENGINES["sglang"])
         )
@@ -123,7 +124,7 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
                 threading.Thread(target=stall, args=(url, len(log)), daemon=True).start()
             begun.append(text.partition(": measuring ")[2][0])
 
-    with mock_server() as url:
+    with mock_server(*QUICK) as url:
         sample = Measurer(chosen, [], progress=progress).measure(cell, attach(url, "openai", ""))
         log.extend(server_log(url))
     late = [lag > MAX_SEND_LAG_P99 for lag in sample.repetitions["send_lag_p99"]]
