@@ -13,9 +13,10 @@ from fixtures.claims.ledger import ledger
 from fixtures.errors import UsageError
 from fixtures.metrics import METRICS
 from fixtures.report import __main__ as command
-from fixtures.report import charts, expectation, findings, html, markdown, nights, page, reports, table, terminal
+from fixtures.report import charts, figure_lines, findings, html, markdown, nights, page, reports, table, terminal
 from fixtures.report.nights import Point
-from fixtures.store import history, run
+from fixtures.store import history
+from fixtures.store import run as runs
 from fixtures.store.run import BlockRecord, CellRecord, Judged, Log, Run
 from fixtures.store.sample import Sample
 from perf_tests.fakes.synthetic_run import routing, synthetic_history, synthetic_run
@@ -90,7 +91,7 @@ def worse():
     )
 
 
-def test_the_terminal_tells_a_regression_in_a_sentence_and_what_to_try_next():
+def test_the_terminal_reports_a_regression_in_a_sentence_and_what_to_try_next():
     lines = terminal.regressions(worse())
     assert " ".join(line.strip() for line, markup in lines if markup == {"red": True}) == (
         f"regression: completed of vllm/{EVIL}/tp1/a: 8 requests -> 7 requests, -12.5%, "
@@ -102,22 +103,22 @@ def test_the_terminal_tells_a_regression_in_a_sentence_and_what_to_try_next():
     assert [line for line, markup in lines if not markup] == [
         "",
         "  try next: Look first at what changed since the baseline: driver 1 -> 2.",
-        "  try next: With --profile the engine's profiler runs on it.",
+        "  try next: Add --profile to record a trace with the engine's profiler.",
         f"  measure it again: pytest '--cells={EVIL}'",
     ]
     assert terminal.regressions(calm()) == []
 
 
-def rendered(told, entries=(), points=None, logs=()):
-    return html.render(page.build(told, ledger(), nights.nights(told, entries, points or {}), logs))
+def rendered(run, entries=(), points=None, logs=()):
+    return html.render(page.build(run, ledger(), nights.nights(run, entries, points or {}), logs))
 
 
 @pytest.fixture(scope="module")
 def everything():
     """A page with every section."""
-    told = synthetic_run(cells=36)
-    told = dataclasses.replace(told, routing=(routing(told.cells[0]),))
-    return rendered(told, synthetic_history(told, 3), logs=[Log("a", "b", False)])
+    run = synthetic_run(cells=36)
+    run = dataclasses.replace(run, routing=(routing(run.cells[0]),))
+    return rendered(run, synthetic_history(run, 3), logs=[Log("a", "b", False)])
 
 
 class Elements(HTMLParser):
@@ -168,27 +169,29 @@ class Elements(HTMLParser):
 )
 def test_the_verdict_in_one_sentence(outcomes, tone, sentence):
     verdicts = tuple(judged("latency", one, value=0.44, baseline=0.4, change=0.1) for one in outcomes)
-    told = dataclasses.replace(
+    run = dataclasses.replace(
         calm(), cells=(CellRecord("c", calm().blocks[0].id, "c", {"kind": "batch"}, (), verdicts),)
     )
-    assert findings.headline(told).tone == tone
-    assert findings.headline(told).sentence == sentence
+    assert findings.headline(run).tone == tone
+    assert findings.headline(run).sentence == sentence
 
 
 def test_what_could_not_be_measured_and_a_contradicted_claim_are_bad():
-    told = dataclasses.replace(calm(), claims={"x": ("passed", "failed")})
-    told = dataclasses.replace(told, cells=(*told.cells, dataclasses.replace(told.cells[0], id="n", error="died")))
-    assert findings.headline(told).tone == "bad"
-    assert "1 cell could not be measured; 1 claim came out otherwise" in findings.headline(told).sentence
+    run = dataclasses.replace(calm(), claims={"x": ("passed", "failed")})
+    run = dataclasses.replace(run, cells=(*run.cells, dataclasses.replace(run.cells[0], id="n", error="died")))
+    assert findings.headline(run).tone == "bad"
+    assert (
+        "1 cell could not be measured; 1 claim came out differently from the ledger." in findings.headline(run).sentence
+    )
 
 
-def test_findings_are_told_by_cell_the_gravest_first_with_interval_and_next_steps():
+def test_findings_are_by_cell_the_worst_first_with_interval_and_next_steps():
     first, second = findings.findings(worse())
     assert [one.metric for one in first.judged] == ["completed", "latency"]
     assert findings.change(first.judged[1]) == "400 ms -> 440 ms, +10.0% (95%: +8.0% to +12.0%)"
     assert first.advice[0] == "Look first at what changed since the baseline: driver 1 -> 2."
-    assert second.advice[0] == "The baseline holds 1 boot: --update-baselines=append adds more."
-    assert "1 boot could not decide it: --max-boots=7 allows more" in second.advice[1]
+    assert second.advice[0] == "The baseline has only 1 boot: --update-baselines=append adds more."
+    assert "1 boot could not decide: --max-boots=7 allows more" in second.advice[1]
 
 
 def test_worse_is_positive_whichever_way_a_metric_goes():
@@ -197,10 +200,10 @@ def test_worse_is_positive_whichever_way_a_metric_goes():
     assert judged("completed", "pass", change=-0.1).worse == 0.1
 
 
-@pytest.mark.parametrize(("name", "told"), [("calm", calm), ("worse", worse)])
-def test_markdown_is_the_golden_one(name, told):
+@pytest.mark.parametrize(("name", "run"), [("calm", calm), ("worse", worse)])
+def test_markdown_is_the_golden_one(name, run):
     path = GOLDEN / f"report_{name}.md"
-    text = markdown.markdown(told(), ledger())
+    text = markdown.markdown(run(), ledger())
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text(), "look at the difference; UPDATE_GOLDEN=1 writes it anew"
@@ -242,19 +245,31 @@ def test_sections_that_a_run_has_nothing_for_are_left_out(everything):
     assert {"document", "roofline", "ratio", "experts", "history", "claims", "logs"} <= Elements(everything).ids
 
 
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        (judged("completed", "pass", value=8.0, baseline=8.0, change=0.0), "Everything that was compared equals its"),
+        (judged("completed", "no baseline", value=8.0), "Nothing was compared with a baseline."),
+    ],
+)
+def test_a_run_without_changes_says_whether_anything_was_compared(verdict, sentence):
+    cell = dataclasses.replace(calm().cells[0], judged=(verdict,))
+    assert sentence in rendered(dataclasses.replace(calm(), cells=(cell,)))
+
+
 def test_predictions_are_marked_in_page_and_markdown_and_a_measurement_stands_beside():
-    told = synthetic_run(cells=36)
-    names = {cell.id: cell.id.replace("/tp1/", "/tp2/") for cell in told.cells}
-    cells = tuple(dataclasses.replace(cell, id=names[cell.id]) for cell in told.cells)
+    run = synthetic_run(cells=36)
+    names = {cell.id: cell.id.replace("/tp1/", "/tp2/") for cell in run.cells}
+    cells = tuple(dataclasses.replace(cell, id=names[cell.id]) for cell in run.cells)
     claims = {"tp2-no-gain": ("skipped",), "latency-h200-batch-8": ("passed",)}
-    told = dataclasses.replace(told, deployment="h200x2", cells=cells, claims=claims)
+    run = dataclasses.replace(run, deployment="h200x2", cells=cells, claims=claims)
     (latency,) = ledger()["latency-h200-batch-8"].predicted
     boots = next(cell for cell in cells if cell.id == latency.cell).boots
     measured = statistics.median(boot.metrics["latency"] for boot in boots) * 1e3
     assert measured > latency.high, "this run is slower than any that is predicted"
-    in_page = re.findall(r'<div class="predicted">(.*?)</div>', rendered(told))
+    in_page = re.findall(r'<div class="predicted">(.*?)</div>', rendered(run))
     assert len(in_page) == sum(len(claim.predicted) for claim in ledger().values())
-    in_markdown = [line for line in markdown.markdown(told, ledger()).splitlines() if "predicted for" in line]
+    in_markdown = [line for line in markdown.markdown(run, ledger()).splitlines() if "predicted for" in line]
     assert [line.split(":")[0] for line in in_markdown] == ["- `tp2-no-gain`"] * 2 + ["- `latency-h200-batch-8`"]
     for lines in (in_page, in_markdown):
         beside = next(line for line in lines if f"latency {latency.low:,.10g} to {latency.high:,.10g} ms" in line)
@@ -285,21 +300,21 @@ def test_the_document_s_figures_are_drawn_with_this_run(everything):
 
 
 def test_change_points_are_marked_where_they_are_given():
-    told = calm()
-    entries = synthetic_history(told, 20)
-    latency = [entry for entry in entries if entry.cell == told.cells[0].id and entry.metric == "latency"]
+    run = calm()
+    entries = synthetic_history(run, 20)
+    latency = [entry for entry in entries if entry.cell == run.cells[0].id and entry.metric == "latency"]
     point = Point(latency[10].time, 0.04, "worse", "c0009..c0010")
-    text = rendered(told, entries, {(told.cells[0].id, "latency", "f00d"): (point,)})
+    text = rendered(run, entries, {(run.cells[0].id, "latency", "f00d"): (point,)})
     assert text.count('class="mark"') == 1
     assert "worse from" in text
     assert "c0009..c0010" in text
-    assert "given with --change-points" in rendered(told, entries)
+    assert "given with --change-points" in rendered(run, entries)
 
 
 def test_series_that_never_vary_or_are_of_other_cells_are_not_drawn():
-    told = calm()
-    entries = synthetic_history(told, 3)
-    drawn = nights.nights(told, [*entries, dataclasses.replace(entries[0], cell="other")], {})
+    run = calm()
+    entries = synthetic_history(run, 3)
+    drawn = nights.nights(run, [*entries, dataclasses.replace(entries[0], cell="other")], {})
     assert {one.series.metric for one in drawn} == {"latency", "tpot_p50"}
 
 
@@ -323,11 +338,11 @@ def test_an_axis_has_some_ticks_and_not_too_many(low, ratio):
 
 
 def test_a_run_is_kept_and_its_reports_made_again(tmp_path, capsys):
-    told = calm()
+    run = calm()
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "01-vllm.log").write_text("".join(f"line {i}\n" for i in range(200)) + "\x1b[31mred\x1b[0m\n")
-    history.append(tmp_path / "history.jsonl", synthetic_history(told, 3))
-    reports.write(tmp_path, told)
+    history.append(tmp_path / "history.jsonl", synthetic_history(run, 3))
+    reports.write(tmp_path, run)
     once = (tmp_path / "report.html").read_text()
     assert command.main([str(tmp_path)]) == 0
     assert (tmp_path / "report.html").read_text() == once
@@ -355,9 +370,9 @@ def test_a_run_that_cannot_be_read_is_named(tmp_path, capsys, text, message):
 
 
 def test_a_run_with_an_unknown_metric_is_refused():
-    text = run.text(calm()).replace('"metric": "latency"', '"metric": "speed"')
+    text = runs.text(calm()).replace('"metric": "latency"', '"metric": "speed"')
     with pytest.raises(UsageError, match="there: vllm/llama-3.1-8b-twin/tp1/batch-1: unknown metric 'speed'"):
-        run.parse(text, "there")
+        runs.parse(text, "there")
 
 
 def test_change_points_are_read_from_what_the_history_command_prints(tmp_path):
@@ -397,6 +412,6 @@ def test_the_figure_of_the_documents_prompts_has_no_others():
         )
         for name, (workload, rate) in traffic.items()
     )
-    (line,) = expectation.offline(dataclasses.replace(run, cells=cells))
+    (line,) = figure_lines.offline(dataclasses.replace(run, cells=cells))
     assert line.points == {1: 12_000.0}
     assert line.expected.keys() == {1}
