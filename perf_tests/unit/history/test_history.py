@@ -29,18 +29,18 @@ pytestmark = pytest.mark.cpu
 FIRST = datetime.datetime(2026, 3, 1, 2, 17, tzinfo=datetime.UTC)
 ANY_TIME = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 ENTRY = Entry(
-    FIRST.isoformat(),
-    "run",
-    "0123456789abcdef",
-    "vllm/m/tp2/batch-8",
-    "latency",
-    1.0,
-    1,
-    1.0,
-    0.05,
-    "pass",
-    "f",
-    "0.26.0",
+    time=FIRST.isoformat(),
+    run="run",
+    commit="0123456789abcdef",
+    cell="vllm/m/tp2/batch-8",
+    metric="latency",
+    value=1.0,
+    boots=1,
+    baseline=1.0,
+    tolerance=0.05,
+    outcome="pass",
+    fingerprint="f",
+    engine_version="0.26.0",
 )
 PLAIN = {"suppress_health_check": [HealthCheck.function_scoped_fixture], "max_examples": 30}
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -197,8 +197,8 @@ def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     night = Session(judge, None, None, tmp_path, max_boots=1)  # nothing can be measured again
     origin = {"commit": "abc", "engine_version": "0.32.0"}
     disturbed = Sample("1", "h", FIRST.isoformat(), {"completed": 9.0, "latency": 1.0}, {}, origin, invalid="throttled")
-    fit = dataclasses.replace(disturbed, boot="2", metrics={"completed": 8.0}, invalid="")
-    night.boots = {cell: [disturbed, fit], other: [disturbed]}
+    healthy = dataclasses.replace(disturbed, boot="2", metrics={"completed": 8.0}, invalid="")
+    night.boots = {cell: [disturbed, healthy], other: [disturbed]}
     judge.read_baselines()
     for one in (cell, other):
         for metric in judge.metrics(one):
@@ -243,7 +243,7 @@ def test_slow_nights_are_clipped_and_a_step_that_lasts_is_not():
 
 def look(entries, *points, since=ANY_TIME):
     (one,) = series(entries)
-    return findings.look(one, since, lambda values, smallest: [(index, 1e-9) for index in points], 0.005, 14)
+    return findings.look(one, since, [(index, 1e-9) for index in points], 14)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_direction_says_what_is_worse(metric, now, reads):
     assert (change.before.commit, change.first.commit) == ("c9", "c10")
     assert change.size == pytest.approx(now - 1)
     assert change.reads == reads
-    assert found.beyond == "", "within the tolerance of the anchor: only the history tells"
+    assert found.beyond == "", "within the tolerance of the anchor: only the history shows it"
     assert findings.exit_status([found]) == (reads == "worse")
     assert f"{now - 1:+.1%} ({reads}) from 2026-03-21, c9..c10, p 1e-09" in str(found)
 
@@ -273,14 +273,14 @@ def test_a_size_is_of_medians_and_a_slow_night_is_not_in_it():
     assert found.changes[0].size == pytest.approx(0.02)
 
 
-def test_only_the_anchor_tells_of_what_came_before_the_history_and_of_last_night():
+def test_only_the_anchor_shows_what_came_before_the_history_and_last_night():
     before = look(nights([1.08] * 20))
     assert (before.changes, before.beyond, findings.exit_status([before])) == ((), "worse", 1)
     assert "no change point" in str(before)
     assert "+8.0% (worse) beyond 5.0%" in str(before)
     *others, last = nights([1.0] * 20)
     fresh = look([*others, dataclasses.replace(last, value=1.2, outcome="regression")])
-    assert (fresh.beyond, fresh.told, findings.exit_status([fresh])) == ("", True, 1)
+    assert (fresh.beyond, fresh.reported, findings.exit_status([fresh])) == ("", True, 1)
     assert "last night 1,200 ms, regression" in str(fresh)
 
 
@@ -298,7 +298,7 @@ def test_since_hides_earlier_changes_but_not_the_anchor():
 def test_an_engine_that_changed_and_a_commit_that_did_not_are_named():
     entries = nights([1.0] * 20 + [1.03] * 20)
     entries[20:] = [dataclasses.replace(entry, engine_version="0.26.1", commit="c9") for entry in entries[20:]]
-    assert "c9 before and after, engine 0.26.0 -> 0.26.1" in str(look(entries, 20))
+    assert "commit c9 before and after, engine 0.26.0 -> 0.26.1" in str(look(entries, 20))
 
 
 def test_too_few_nights_are_said_and_nothing_is_a_pass_for_want_of_them():
@@ -306,13 +306,13 @@ def test_too_few_nights_are_said_and_nothing_is_a_pass_for_want_of_them():
     assert short.changes == ()
     assert [findings.exit_status(found) for found in ([], [short], [fine], [fine, short])] == [2, 2, 0, 2]
     text = findings.text([fine, short], 3, FIRST, 14)
-    assert "cannot tell of 1 series yet: 13 nights, 14 are needed" in text
-    assert "not looked at: 3 series that have ended" in text
+    assert "too few nights in 1 series: 13, and 14 are needed" in text
+    assert "left out: 3 series that have ended" in text
 
 
 def test_without_an_anchor_there_is_still_a_history():
     found = look(nights([1.0] * 20 + [1.03] * 20, baseline=None), 20)
-    assert "none is committed; 1,030 ms over 7 nights" in str(found)
+    assert "no baseline is committed; 1,030 ms over 7 nights" in str(found)
     assert findings.exit_status([found]) == 1
     record = json.loads(json.dumps(found.record()))
     assert record["anchor"]["change"] is None
