@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.report import reports
+from perf_tests.fakes.reported_runs import EVIL, worse
 from perf_tests.fakes.synthetic_run import routing, synthetic_history, synthetic_run
 from perf_tests.tools import browser
-from perf_tests.unit.report.test_page import EVIL, worse
 
 pytestmark = [
     pytest.mark.browser,
