@@ -9,7 +9,7 @@ import pytest
 from fixtures.claims.ledger import ledger
 from fixtures.report import markdown
 from fixtures.report.nights import Point
-from fixtures.store.run import Log
+from fixtures.store.logs import Log
 from perf_tests.fakes.reported_runs import EVIL, calm, judged, rendered, worse
 from perf_tests.fakes.synthetic_run import routing, synthetic_history, synthetic_run
 
