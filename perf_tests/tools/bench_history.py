@@ -9,6 +9,7 @@ reports. "slow": 5% of nights are 10% slow.
 
 import argparse
 import datetime
+import functools
 import hashlib
 import random
 import statistics
@@ -17,10 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from otava.analysis import compute_change_points
 from tabulate import tabulate
 
 from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.trial import Trial
 from fixtures.history.__main__ import report
 from fixtures.history.points import FEWEST_NIGHTS, MAX_P, WINDOW, change_points
 from fixtures.metrics import METRICS
@@ -105,13 +108,19 @@ def gate_finds(world: World, change: Callable[[int], float], runs: int, horizon:
     """Nights until the gate reports a regression against an anchor of ten boots; those only that it does report."""
     rng, hits = np.random.default_rng(3), []
     for _ in range(runs):
-        known = power.baseline_noise(world.boots(rng, 4, 10), TOLERANCE)
+        questions = power.baseline_questions(world.boots(rng, 4, 10), TOLERANCE)[:1]
         for night in range(1, horizon + 1):
-            steps, _ = power.night(rng, world, known[:1], change(night), TOLERANCE, MAX_BOOTS)
+            draw = functools.partial(_boot, rng, world, change(night))
+            steps, _ = power.night(Trial(questions, 1), draw, MAX_BOOTS)
             if steps[0] == Step.REGRESSION:
                 hits.append(night)
                 break
     return hits
+
+
+def _boot(rng: np.random.Generator, world: World, effect: float) -> NDArray[np.float64]:
+    """One boot of one metric."""
+    return world.boots(rng, 1, 1)[:, 0] + effect
 
 
 def simulate(runs: int, series: int, months: int) -> None:
