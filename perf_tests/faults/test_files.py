@@ -26,13 +26,14 @@ from fixtures.report import __main__ as report
 from fixtures.session.judge import Judge
 from fixtures.store import baseline
 from fixtures.store import run as run_module
-from fixtures.store.sample import SAMPLES, Sample
+from fixtures.store.sample import SAMPLES
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
-from perf_tests.fakes.deployments import FAKE
-from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.deployments import FAKE, load, toml
+from perf_tests.fakes.judging import commit, judge_beside
 from perf_tests.fakes.mutations import damaged, misfilled
+from perf_tests.fakes.samples import sample
 from perf_tests.fakes.synthetic_run import synthetic_run
 
 LINE = "a usage error of one line before anything boots: the file and the place"
@@ -45,15 +46,8 @@ VALUES = {
 CLAIMS = "\n[[claim]]".join(LEDGER.read_text(encoding="utf-8").split("\n[[claim]]")[:4])
 
 
-def sample(boot, cell):
-    metrics = VALUES[cell.workload.name]
-    return Sample(f"b{boot}", "h", "2026-11-24T02:17:00+00:00", dict(metrics), {}, {"commit": "abc"})
-
-
-def record(cell):
-    boots = [sample(i, cell).__dict__ for i in range(2)]
-    extra = {"workload": cell.workload.definition(), "boots": boots}
-    return {"fullname": cell.id, "extra_info": extra, "stats": {"median": 0.05}}
+def measured(boot, cell):
+    return sample(f"b{boot}", metrics=dict(VALUES[cell.workload.name]), provenance={"commit": "abc"})
 
 
 class Judging:
@@ -61,18 +55,14 @@ class Judging:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        path = directory / "fake.toml"
-        path.write_text(FAKE)
         self.root = directory / "baselines"
-        self._deployment = deployments.load(str(path), ENGINES)
+        self._deployment = load(directory, FAKE)
         self._cells = cells(self._deployment)
-        self.path = self.judge().reference.path(self._cells[0].block)
-        self.write("abc")
+        self.path = self.write("abc")
         self.sound = json.loads(self.path.read_text())
 
-    def write(self, commit: str) -> None:
-        fingerprint = self.judge().reference.fingerprint(self._cells[0].block)
-        baseline.write(self.path, fingerprint, list(map(record, self._cells)), {"id": commit}, "5.3.1", False)
+    def write(self, of: str) -> Path:
+        return commit(self.judge(), {cell: [measured(i, cell) for i in range(2)] for cell in self._cells}, of)
 
     def judge(self) -> Judge:
         return judge_beside(self._deployment, self._cells, self.root)
@@ -82,7 +72,7 @@ class Judging:
         self.path.write_bytes(data)
         judge = self.judge()
         judge.read_baselines()
-        judge.reference.judged.boots.update({cell: [sample(9, cell)] for cell in self._cells})
+        judge.reference.judged.boots.update({cell: [measured(9, cell)] for cell in self._cells})
         trial = judge.trial(self._cells)
         return {
             (cell.id, metric.name): judge.verdict(cell, metric, trial).outcome
@@ -328,7 +318,10 @@ def test_misfilled_deployments(tmp_path):
     @settings(max_examples=1000)
     @given(misfilled(tomllib.loads(FAKE)))
     def check(document):
-        load_deployment(tmp_path / "misfilled.toml", toml(document).encode())
+        load_deployment(
+            tmp_path / "misfilled.toml",
+            "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()).encode(),
+        )
 
     check()
 
@@ -580,13 +573,3 @@ def test_damaged_samples(told, tmp_path):
 def _written(path, data):
     path.write_bytes(data)
     return str(path)
-
-
-def toml(value, top=True):
-    """A document as TOML; null, which TOML lacks, as an empty string."""
-    if isinstance(value, dict):
-        pairs = [f"{json.dumps(key)} = {toml(item, False)}" for key, item in value.items()]
-        return "\n".join(pairs) if top else "{" + ", ".join(pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(toml(item, False) for item in value) + "]"
-    return json.dumps("" if value is None else value)

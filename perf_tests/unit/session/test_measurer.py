@@ -13,44 +13,18 @@ from fixtures.engines.boot import attach
 from fixtures.engines.registry import ENGINES
 from fixtures.session.measurer import Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES
-from fixtures.store.sample import Sample
+from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.samples import sample
 from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 
 BATCH, REPETITIONS = 2, 3
-FILE = f"""
-description = "one batch"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-
-[[models]]
-name = "llama-3.1-8b-twin"
-
-[[workloads]]
-name = "batch"
-kind = "batch"
-batch_size = {BATCH}
-input_len = 24
-output_len = 3
-repetitions = {REPETITIONS}
-"""
+FILE = head() + workload("batch", "batch", batch_size=BATCH, input_len=24, output_len=3, repetitions=REPETITIONS)
 # One request every 10 ms for a fifth of a second: a stall that begins with the first of them makes the rest late.
 ARRIVALS = 20
-ONLINE = (
-    FILE.partition("[[workloads]]")[0]
-    + f"""
-[[workloads]]
-name = "online"
-kind = "online"
-rate = 100
-num_prompts = {ARRIVALS}
-input_len = 24
-output_len = 3
-repetitions = {REPETITIONS}
-"""
+ONLINE = head() + workload(
+    "online", "online", rate=100, num_prompts=ARRIVALS, input_len=24, output_len=3, repetitions=REPETITIONS
 )
 STALL_SECONDS = 0.2
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
@@ -62,8 +36,7 @@ def measured(sample):
 
 
 def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
-    (tmp_path / "one.toml").write_text(FILE)
-    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.05", "--gap", "0.01", "--jit", "0.8") as url:
         sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
@@ -75,8 +48,7 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
 
 @pytest.mark.parametrize(("engine", "told"), [(None, 0), (ENGINES["vllm"], 0), (ENGINES["sglang"], 1)])
 def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, engine, told):
-    (tmp_path / "one.toml").write_text(FILE)
-    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
         server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
@@ -91,8 +63,7 @@ def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, 
 
 
 def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
-    (tmp_path / "one.toml").write_text(FILE)
-    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK, "--no-freeze") as url:
         sample = Measurer(chosen, []).measure(
@@ -104,8 +75,7 @@ def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
 
 @pytest.mark.parametrize(("stalls", "runs"), [({1}, "1 2 3 2"), ({1, 3}, "1 2 3 2"), (set(range(9)), "1 2 3 1")])
 def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls, runs):
-    (tmp_path / "one.toml").write_text(ONLINE)
-    chosen = deployment.load(str(tmp_path / "one.toml"), ENGINES)
+    chosen = load(tmp_path, ONLINE)
     (cell,) = cells(chosen)
     log, begun, told = list[dict](), list[str](), list[str]()
 
@@ -146,7 +116,7 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
 def test_the_model_says_nothing_of_pipeline_stages(stages, metrics):
     chosen = deployment.load("h200x1", ENGINES)
     (batch,) = (workload for workload in chosen.workloads if workload.name == "batch-8")
-    sample = Sample("b", "h", "s", {"latency": 0.35}, {"latency": (0.35,)}, {})
+    boot = sample(latency=0.35, repetitions={"latency": (0.35,)})
     cell = Cell(Block("vllm", "llama-3.1-8b", 1, stages), batch)
-    Measurer(chosen, []).add_expectation(cell, sample, "NVIDIA H200", 245_760)
-    assert set(sample.metrics) == metrics
+    Measurer(chosen, []).add_expectation(cell, boot, "NVIDIA H200", 245_760)
+    assert set(boot.metrics) == metrics

@@ -6,12 +6,12 @@ perf_tests.unit.studies.gate.test_command`` writes the golden texts anew.
 
 import contextlib
 import io
-import json
 
 import numpy as np
 import pytest
 
 from fixtures.studies.gate.__main__ import main as study
+from perf_tests.fakes.samples import dealt, results
 from perf_tests.paths import GOLDEN
 
 pytestmark = pytest.mark.cpu
@@ -35,32 +35,16 @@ COMMANDS = {
 }
 
 
-def boots(values, hosts=("a", "b"), invalid=""):
-    """Boots of a cell by the values of each metric, dealt over hosts."""
-    count = len(next(iter(values.values())))
-    return [
-        {"host_id": hosts[i % len(hosts)], "invalid": invalid, "metrics": {name: v[i] for name, v in values.items()}}
-        for i in range(count)
-    ]
-
-
-def write(path, cells):
-    """A file of this suite's kind: boots by the cell's name."""
-    entries = [{"fullname": name, "stats": {}, "extra_info": {"boots": found}} for name, found in cells.items()]
-    path.write_text(json.dumps({"benchmarks": entries}))
-    return path
-
-
 def baselines(directory):
     """Two cells of one file and one of another, with metrics that are gated, recorded, counted and all zero."""
     random = np.random.default_rng(4)
     calm, loud = (random.normal(5.0, 5.0 * cv, 9).tolist() for cv in (0.004, 0.03))
-    one = boots({"latency": calm, "tpot_p50": loud, "completed": [8.0] * 9, "goodput": [0.0] * 9})
-    two = boots({"latency": [v * 3 for v in loud], "weight_memory": [7e9] * 9}, hosts=("a",))
-    write(directory / "a.json", {"batch-1": one, "batch-8": two})
-    write(
+    one = dealt({"latency": calm, "tpot_p50": loud, "completed": [8.0] * 9, "goodput": [0.0] * 9})
+    two = dealt({"latency": [v * 3 for v in loud], "weight_memory": [7e9] * 9}, hosts=("a",))
+    results(directory / "a.json", {"batch-1": one, "batch-8": two})
+    results(
         directory / "b.json",
-        {"startup": boots({"weight_memory": [9e9]}) + boots({"weight_memory": [1e9]}, invalid="hot")},
+        {"startup": dealt({"weight_memory": [9e9]}) + dealt({"weight_memory": [1e9]}, invalid="hot")},
     )
     return directory
 
