@@ -217,3 +217,18 @@ def test_a_run_of_two_engines_is_set_side_by_side():
     alone = tuple(block for block in run.blocks if block.engine == "vllm")
     cells = tuple(cell for cell in run.cells if cell.block == alone[0].id)
     assert pairs(dataclasses.replace(run, blocks=alone, cells=cells)) == []
+
+
+def test_what_only_one_engine_says_of_its_execution_is_shown_beside_nothing():
+    """As of a run that is older than a key: the model runner is named since a release of the suite."""
+    run = synthetic_run(cells=2, models=("llama-3.1-8b-twin",))
+
+    def named(cell):
+        said = {"execution": {"model runner": "V2"}} if cell.id.startswith("vllm/") else {}
+        return dataclasses.replace(
+            cell,
+            boots=tuple(dataclasses.replace(boot, provenance=boot.provenance | said) for boot in cell.boots),
+        )
+
+    (pair,) = pairs(dataclasses.replace(run, cells=tuple(map(named, run.cells))))
+    assert ("model runner", "V2", "") in [(one.what, one.first, one.second) for one in pair.executions]
