@@ -12,7 +12,8 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells, references
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
-from fixtures.models.model import SHIPPED, Model
+from fixtures.models.location import SHIPPED
+from fixtures.models.model import Model
 
 pytestmark = pytest.mark.cpu
 

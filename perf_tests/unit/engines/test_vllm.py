@@ -57,7 +57,7 @@ INFO [cpu_model_runner.py:68] Starting to load model /models/twin...
 
 
 @pytest.mark.parametrize(
-    "log, seconds, gib, runner",
+    ("log", "seconds", "gib", "runner"),
     [
         pytest.param(V1_LOADS, 12.345678, 87.0, "V1", id="V1 of both releases"),
         pytest.param(V2_LOADS_0_26, 1.523456, 14.99, "V2", id="V2 of 0.26.0"),
