@@ -1,5 +1,6 @@
 """What commands have in common, seen from a shell."""
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -12,12 +13,21 @@ from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 TABLE = [
-    sys.executable,
-    "-m",
-    "fixtures.comparison",
-    "baselines/h200x1/vllm-tp1-random",
-    "baselines/h200x1/sglang-tp1-random",
+    *(sys.executable, "-m", "fixtures.comparison"),
+    *("baselines/h200x1/vllm-tp1-random", "baselines/h200x1/sglang-tp1-random"),
 ]
+# Commands by the name that they once had.
+MOVED = {
+    "fixtures.cross_check": "fixtures.studies.cross_check",
+    "fixtures.report.accept": "fixtures.store.accept",
+    "fixtures.report.export": "fixtures.store.export",
+    "fixtures.report.figures": "perf_tests.documentation.figures",
+    "fixtures.report.predictions": "fixtures.prediction",
+    "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
+    "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",
+    "fixtures.routing.imbalance": "fixtures.studies.expert_kernel.imbalance",
+    "fixtures.routing.train": "fixtures.studies.training.train",
+}
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
@@ -42,3 +52,16 @@ def test_a_command_that_is_interrupted_says_so_in_a_line():
         command.send_signal(signal.SIGINT)
         assert command.communicate() == ("", "interrupted\n")
     assert command.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_command_that_has_moved_names_the_new_one(old, new):
+    done = subprocess.run([sys.executable, "-m", old, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: it is python -m {new} now\n")
+    assert importlib.util.find_spec(new) is not None
+
+
+def test_every_command_that_has_moved_is_in_the_list():
+    texts = {path: path.read_text() for path in (ROOT / "fixtures").rglob("*.py")}
+    stubs = {path for path, text in texts.items() if "    sys.exit(moved(" in text}
+    assert {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in stubs} == set(MOVED)
