@@ -61,6 +61,14 @@ def test_a_command_that_has_moved_names_the_new_one(old, new):
     assert importlib.util.find_spec(new) is not None
 
 
+@pytest.mark.parametrize("name", ["engines", "power", "rivals", "trade-off"])
+def test_what_the_gates_command_once_did_names_its_new_command(name):
+    command = [sys.executable, "-m", "fixtures.gate", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    new = "fixtures.comparison" if name == "engines" else f"fixtures.studies.gate {name}"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {name}: it is python -m {new} now\n")
+
+
 def test_every_command_that_has_moved_is_in_the_list():
     texts = {path: path.read_text() for path in (ROOT / "fixtures").rglob("*.py")}
     stubs = {path for path, text in texts.items() if "    sys.exit(moved(" in text}
