@@ -13,21 +13,12 @@ from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 TABLE = [
-    *(sys.executable, "-m", "fixtures.comparison"),
-    *("baselines/h200x1/vllm-tp1-random", "baselines/h200x1/sglang-tp1-random"),
+    sys.executable,
+    "-m",
+    "fixtures.comparison",
+    "baselines/h200x1/vllm-tp1-random",
+    "baselines/h200x1/sglang-tp1-random",
 ]
-# Commands by the name that they once had.
-MOVED = {
-    "fixtures.cross_check": "fixtures.studies.cross_check",
-    "fixtures.report.accept": "fixtures.store.accept",
-    "fixtures.report.export": "fixtures.store.export",
-    "fixtures.report.figures": "perf_tests.documentation.figures",
-    "fixtures.report.predictions": "fixtures.prediction",
-    "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
-    "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",
-    "fixtures.routing.imbalance": "fixtures.studies.expert_kernel.imbalance",
-    "fixtures.routing.train": "fixtures.studies.training.train",
-}
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
@@ -52,6 +43,20 @@ def test_a_command_that_is_interrupted_says_so_in_a_line():
         command.send_signal(signal.SIGINT)
         assert command.communicate() == ("", "interrupted\n")
     assert command.returncode == 128 + signal.SIGINT
+
+
+# Commands by the name that they once had.
+MOVED = {
+    "fixtures.cross_check": "fixtures.studies.cross_check",
+    "fixtures.report.accept": "fixtures.store.accept",
+    "fixtures.report.export": "fixtures.store.export",
+    "fixtures.report.figures": "perf_tests.documentation.figures",
+    "fixtures.report.predictions": "fixtures.prediction",
+    "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
+    "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",
+    "fixtures.routing.imbalance": "fixtures.studies.expert_kernel.imbalance",
+    "fixtures.routing.train": "fixtures.studies.training.train",
+}
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
