@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -59,7 +60,7 @@ class Suite:
             stderr=subprocess.STDOUT,
             text=True,
             stdin=subprocess.DEVNULL,
-            env=self._environment() | {"TMPDIR": str(self.scratch)},
+            env=_environment() | self.variables | {"TMPDIR": str(self.scratch)},
         )
 
     def run(self, *options: str) -> Done:
@@ -76,11 +77,11 @@ class Suite:
 
     def run_here(self, *options: str) -> Done:
         """A run in this process, which saves a second: for what boots nothing, such as a wrong option."""
-        return self._here(*self._own(), *options)
+        return pytest_here(*self._own(), *options, variables=self.variables)
 
     def shipped(self, *options: str) -> Done:
         """A run in this process of a deployment and baselines of the repository."""
-        return self._here(*self._usual(), *options)
+        return pytest_here(*self._usual(), *options, variables=self.variables)
 
     def replay(self, recording: Path, deployment: str, *options: str) -> Done:
         """A shipped deployment's run in this process, on recorded results."""
@@ -98,20 +99,6 @@ class Suite:
 
     def _usual(self) -> list[str]:
         return ["perf_tests/serving", "-m", "serving", *LEAN, f"--artifacts={self.artifacts}"]
-
-    def _environment(self) -> dict[str, str]:
-        return {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | self.variables
-
-    def _here(self, *arguments: str) -> Done:
-        seen = io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self._environment(), clear=True),
-            contextlib.chdir(ROOT),
-            contextlib.redirect_stdout(seen),
-            contextlib.redirect_stderr(seen),
-        ):
-            status = pytest.main(list(arguments))
-        return Done(int(status), seen.getvalue())
 
     def samples(self) -> list[str]:
         """The names of the workloads measured, in order, from the run's own record: every line of it is whole."""
@@ -151,6 +138,24 @@ class Suite:
         assert not list(self.scratch.iterdir()), f"temporary files: {list(self.scratch.rglob('*'))}"
         for place in (self.baselines, self.artifacts):
             assert not list(place.rglob(".*")), "half-written files"
+
+
+def pytest_here(*arguments: str, directory: Path = ROOT, variables: Mapping[str, str] | None = None) -> Done:
+    """A pytest started in ``directory``, in this process: what it has imported is there already."""
+    seen = io.StringIO()
+    with (
+        mock.patch.dict(os.environ, _environment() | dict(variables or {}), clear=True),
+        contextlib.chdir(directory),
+        contextlib.redirect_stdout(seen),
+        contextlib.redirect_stderr(seen),
+    ):
+        status = pytest.main(list(arguments))
+    return Done(int(status), seen.getvalue())
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what pytest says in it of the tests that run."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 def _free(port: int) -> bool:

@@ -6,13 +6,14 @@ perf_tests.unit.studies.gate.test_command`` writes the golden texts anew.
 
 import contextlib
 import io
+import json
 
 import numpy as np
 import pytest
 
 from fixtures.studies.gate.__main__ import main as study
 from perf_tests.fakes.samples import dealt, results
-from perf_tests.paths import GOLDEN
+from perf_tests.paths import GOLDEN, ROOT
 
 pytestmark = pytest.mark.cpu
 COMMANDS = {
@@ -62,13 +63,10 @@ def test_what_is_printed(name, tmp_path):
     assert printed(name, tmp_path) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--cv", "0"], ["--max-boots", "1"], ["--baseline-boots", "1"], ["--nights", "1"]]
-)
-def test_the_least_that_can_be_asked_for(capsys, arguments):
-    given = ["--cv=0.01", "--baseline-boots=2", "--nights=2", "--max-boots=2"]
-    given = [one for one in given if one.partition("=")[0] != arguments[0]]
-    assert study(["power", *arguments, *given]) == 0
+@pytest.mark.parametrize("least", [{"--cv": 0, "--nights": 1}, {"--baseline-boots": 1, "--max-boots": 1}])
+def test_the_least_that_can_be_asked_for(capsys, least):
+    given = {"--cv": 0.01, "--baseline-boots": 2, "--nights": 2, "--max-boots": 2} | least
+    assert study(["power", *(f"{option}={value}" for option, value in given.items())]) == 0
     assert "40 metrics a night" in capsys.readouterr().out
 
 
@@ -84,3 +82,17 @@ def test_shares_are_fractions(capsys, value):
         study(["power", f"--cv={value}"])
     assert stopped.value.code == 2
     assert f"argument --cv: expected a fraction below 1, found {value!r}" in capsys.readouterr().err
+
+
+def test_cells_with_few_boots_are_listed(capsys, tmp_path):
+    data = json.loads((ROOT / "baselines" / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json").read_text())
+    for count, record in zip((1, 2, 3), data["benchmarks"][:3], strict=True):
+        record["extra_info"]["boots"] = record["extra_info"]["boots"][:1] * count
+    data["benchmarks"] = data["benchmarks"][:3]
+    (tmp_path / "b.json").write_text(json.dumps(data))
+    assert study(["power", "--baselines", str(tmp_path), "--nights", "2"]) == 0
+    one, two, three = (record["fullname"] for record in data["benchmarks"])
+    printed = capsys.readouterr().out
+    assert f"\n1 boot (3 recommended), 1 cell: {one}\n" in printed
+    assert f"\n2 boots (3 recommended), 1 cell: {two}\n" in printed
+    assert three not in printed
