@@ -4,8 +4,10 @@ Ctrl-C reaches what tests start, also where a script started pytest with ``&``, 
 """
 
 import gc
+import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,7 +39,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _frozen(request: pytest.FixtureRequest) -> None:
-    """Spare garbage collections what is there already: the client makes one before each run, which takes 0.1 s otherwise."""
-    if request.node.get_closest_marker("serving") is None:
-        gc.freeze()
+def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Spare tests what only a real run needs: garbage collections of all that is there, and waiting for the disk."""
+    if request.node.get_closest_marker("serving") is not None:
+        yield
+        return
+    gc.freeze()  # the client makes a collection before each run, which takes 0.1 s otherwise
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
