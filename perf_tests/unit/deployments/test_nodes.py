@@ -57,7 +57,8 @@ def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_p
     assert second.startswith("while sleep 1; do ")
 
 
-def test_nodes_that_have_nowhere_to_meet_are_not_waited_for(tmp_path):
+def test_nodes_that_have_nowhere_to_meet_are_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "POLL_SECONDS", 0.02)
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
 
