@@ -16,6 +16,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.session.judge import Judge
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 
 METRICS = ("latency", "tpot_p50", "ttft_p50", "output_throughput")
@@ -70,7 +71,7 @@ def main() -> None:
             for cell in every
         ]
         block = every[0].block
-        baseline.write(judge.path(block), judge.fingerprint(block), records, {}, "5", append=False)
+        baseline.write([Update(judge.path(block), judge.fingerprint(block), records, {})], "5", append=False)
         boots = {cell: [sample(f"now-{i}", 0.08) for i in range(BOOTS)] for cell in every}
         seconds = []
         for _ in range(REPETITIONS):

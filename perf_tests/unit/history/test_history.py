@@ -18,6 +18,7 @@ from fixtures.errors import UsageError
 from fixtures.history import findings
 from fixtures.history.series import CLIP, NEIGHBOURS, clipped, series
 from fixtures.session.judge import Judge
+from fixtures.session.record import entries
 from fixtures.session.session import Session
 from fixtures.store import history
 from fixtures.store.baseline import rounded
@@ -203,7 +204,7 @@ def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     for one in (cell, other):
         for metric in judge.metrics(one):
             night.verdict(one, metric)
-    (entry,) = night.entries("run", FIRST)
+    (entry,) = entries(night, "run", FIRST)
     assert (entry.cell, entry.metric, entry.value, entry.boots) == (cell.id, "completed", 8.0, 1)
     assert (entry.outcome, entry.baseline, entry.commit, entry.engine_version) == ("no baseline", None, "abc", "0.32.0")
     assert (entry.time, entry.run) == (FIRST.isoformat(), "run")

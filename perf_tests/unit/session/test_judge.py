@@ -15,6 +15,7 @@ from fixtures.hardware import host
 from fixtures.metrics import METRICS
 from fixtures.session.judge import Judge
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 from perf_tests.paths import ROOT
 
@@ -49,8 +50,8 @@ class Bench:
             "extra_info": {"workload": self.cell.workload.definition(), "boots": boots},
             "stats": {"median": 0.05},
         }
-        path, fingerprint = judge.path(self.cell.block), judge.fingerprint(self.cell.block)
-        baseline.write(path, fingerprint, [record], {"id": "abc"}, "5.3.1", append=False)
+        update = Update(judge.path(self.cell.block), judge.fingerprint(self.cell.block), [record], {"id": "abc"})
+        baseline.write([update], "5.3.1", append=False)
         judge.read_baselines()
         return judge
 

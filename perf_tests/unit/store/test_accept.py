@@ -78,13 +78,13 @@ def test_chosen_cells_alone(tmp_path, told):
     assert list(boots(root)) == [chosen]
 
 
-def test_an_unfit_cell_is_named_and_left_out(tmp_path, capsys, told):
+def test_an_invalid_cell_is_named_and_left_out(tmp_path, capsys, told):
     first = told.cells[0]
-    unfit = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
-    night = dataclasses.replace(told, cells=(unfit, *told.cells[1:]))
+    invalid = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
+    night = dataclasses.replace(told, cells=(invalid, *told.cells[1:]))
     root = tmp_path / "baselines"
     assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
-    assert f"left out: {first.id}: measured in an unfit environment" in capsys.readouterr().out
+    assert f"left out: {first.id}: every boot is invalid" in capsys.readouterr().out
     assert first.id not in boots(root)
 
 
