@@ -17,13 +17,13 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.history import findings
 from fixtures.history.series import CLIP, NEIGHBOURS, clipped, series
-from fixtures.session.judge import Judge
 from fixtures.session.record import entries
 from fixtures.session.session import Session
 from fixtures.store import history
 from fixtures.store.baseline import rounded
 from fixtures.store.history import Entry
 from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -194,12 +194,12 @@ def test_a_history_that_cannot_be_written_is_named_without_writing(tmp_path):
 def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     deployment = load("cpu", ENGINES)
     cell, other = [cell for cell in cells(deployment, "*") if cell.workload.kind == "batch"][:2]
-    judge = Judge(deployment, [cell, other], [], tmp_path)
-    night = Session(judge, None, None, tmp_path, max_boots=1)  # nothing can be measured again
+    judge = judge_beside(deployment, [cell, other], tmp_path)
+    night = Session(judge, None, tmp_path, max_boots=1)  # nothing can be measured again
     origin = {"commit": "abc", "engine_version": "0.32.0"}
     disturbed = Sample("1", "h", FIRST.isoformat(), {"completed": 9.0, "latency": 1.0}, {}, origin, invalid="throttled")
     fit = dataclasses.replace(disturbed, boot="2", metrics={"completed": 8.0}, invalid="")
-    night.boots = {cell: [disturbed, fit], other: [disturbed]}
+    night.boots.update({cell: [disturbed, fit], other: [disturbed]})
     judge.read_baselines()
     for one in (cell, other):
         for metric in judge.metrics(one):

@@ -13,12 +13,13 @@ from fixtures.engines.registry import ENGINES
 from fixtures.session import finish
 from fixtures.session.build import SessionConfig
 from fixtures.session.finish import Records, Remark
-from fixtures.session.judge import Judge
 from fixtures.session.measurer import Measurer
 from fixtures.session.options import Options
 from fixtures.session.session import Session
+from fixtures.session.source import Servers
 from fixtures.store import baseline, history, run
 from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
 
 pytestmark = pytest.mark.cpu
 BEGAN = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
@@ -37,10 +38,9 @@ class Ending:
         self.deployment = load("cpu", ENGINES)
         chosen = cells(self.deployment, ["*/llama-3.1-8b-twin/*/offline-150"])
         self.first, self.second = chosen
-        self.judge = Judge(self.deployment, chosen, [], self.root)
-        self.session = Session(
-            self.judge, Measurer(self.deployment, [], None), None, directory / "run", max_boots=1
-        )  # nothing is measured again
+        self.judge = judge_beside(self.deployment, chosen, self.root)
+        servers = Servers(Measurer(self.deployment, [], None), None)
+        self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
         self.measured = {self.first: [sample("1")], self.second: [sample("1", 2.0)]}
 
     def finish(self, records=True, candidate="", meanwhile=lambda: None, **options):
@@ -49,6 +49,7 @@ class Ending:
             Options(**options),
             self.deployment,
             self.judge.cells,
+            [],
             "",
             "run-1",
             BEGAN,
@@ -56,7 +57,7 @@ class Ending:
             self.session,
             candidate,
         )
-        self.session.boots = self.measured
+        self.session.boots.update(self.measured)
         self.judge.read_baselines()
         for cell in self.judge.cells:
             for metric in self.judge.metrics(cell):
@@ -73,7 +74,7 @@ class Ending:
         }
 
     def path(self, cell):
-        return self.judge.path(cell.block)
+        return self.judge.reference.path(cell.block)
 
     def boots(self, cell):
         return [boot.boot for boot in baseline.read(self.path(cell)).cells[cell.id].boots]
