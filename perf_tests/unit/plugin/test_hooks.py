@@ -37,12 +37,15 @@ def test_a_marker_expression_that_asks_for_serving_tests_alone(expression, expec
     assert only_serving(config(expression)) == expected
 
 
-def test_files_without_a_serving_test_are_left_out_unless_they_are_named(tmp_path):
+def test_files_and_directories_without_a_serving_test_are_left_out_unless_named(tmp_path):
     serving, other = tmp_path / "test_serving.py", tmp_path / "test_other.py"
-    serving.write_text("import pytest\n\npytestmark = pytest.mark.serving\n")
+    serving.write_text("import pytest\n\npytestmark = pytest.mark.{}\n".format("serving"))  # this file itself has none
     other.write_text('"""Of serving."""\n')
-    for path, ignored in ((serving, None), (other, True), (tmp_path, None)):
+    empty = tmp_path / "unit"
+    empty.mkdir()
+    for path, ignored in ((serving, None), (other, True), (tmp_path, None), (empty, True)):
         assert pytest_ignore_collect(path, config("serving", "perf_tests", directory=tmp_path)) is ignored
         assert pytest_ignore_collect(path, config("cpu", "perf_tests", directory=tmp_path)) is None
-    named = config("serving", "test_other.py::test_it", directory=tmp_path)
-    assert pytest_ignore_collect(other, named) is None
+    named = config("serving", "unit", "test_other.py::test_it", directory=tmp_path)
+    for path in (other, empty, tmp_path):
+        assert pytest_ignore_collect(path, named) is None
