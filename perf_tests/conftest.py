@@ -1,9 +1,11 @@
 """Property tests: no deadline per example, because machines are shared and a unit test asserts no time.
 
-And Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
+Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it. And where only
+serving tests are asked for, the directories of tests that boot no engine are not loaded.
 """
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,21 @@ from fixtures.plugin.hooks import only_serving
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+HERE = Path(__file__).parent
+# None of their tests is marked ``serving``; a directory of your own is always loaded.
+WITHOUT_SERVING = [
+    HERE / name for name in ("analytical", "documentation", "fakes", "faults", "session", "tools", "unit")
+]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave them out, unless the command line names one, or something in it."""
+    if collection_path not in WITHOUT_SERVING or not only_serving(config):
+        return None
+    named = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
+    return None if any(collection_path in (path, *path.parents) for path in named) else True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,10 +1,13 @@
 """Which sessions load serving tests alone."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
-from fixtures.plugin.hooks import only_serving, pytest_ignore_collect
+from fixtures.plugin.hooks import only_serving
+from perf_tests.conftest import WITHOUT_SERVING, pytest_ignore_collect
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
@@ -37,15 +40,17 @@ def test_a_marker_expression_that_asks_for_serving_tests_alone(expression, expec
     assert only_serving(config(expression)) == expected
 
 
-def test_files_and_directories_without_a_serving_test_are_left_out_unless_named(tmp_path):
-    serving, other = tmp_path / "test_serving.py", tmp_path / "test_other.py"
-    serving.write_text("import pytest\n\npytestmark = pytest.mark.{}\n".format("serving"))  # this file itself has none
-    other.write_text('"""Of serving."""\n')
-    empty = tmp_path / "unit"
-    empty.mkdir()
-    for path, ignored in ((serving, None), (other, True), (tmp_path, None), (empty, True)):
-        assert pytest_ignore_collect(path, config("serving", "perf_tests", directory=tmp_path)) is ignored
-        assert pytest_ignore_collect(path, config("cpu", "perf_tests", directory=tmp_path)) is None
-    named = config("serving", "unit", "test_other.py::test_it", directory=tmp_path)
-    for path in (other, empty, tmp_path):
-        assert pytest_ignore_collect(path, named) is None
+def test_directories_without_serving_tests_are_left_out_unless_named():
+    unit, serving, own = ROOT / "perf_tests" / "unit", ROOT / "perf_tests" / "serving", ROOT / "perf_tests" / "mine"
+    for path, ignored in ((unit, True), (serving, None), (own, None), (unit / "test_metrics.py", None)):
+        assert pytest_ignore_collect(path, config("serving", "perf_tests", directory=ROOT)) is ignored
+        assert pytest_ignore_collect(path, config("cpu", "perf_tests", directory=ROOT)) is None
+    named = config("serving", "perf_tests/unit/test_metrics.py::test_it", directory=ROOT)
+    assert pytest_ignore_collect(unit, named) is None
+
+
+@pytest.mark.parametrize("directory", WITHOUT_SERVING, ids=lambda path: path.name)
+def test_what_is_left_out_has_no_serving_test(directory):
+    marked = re.compile(r"^\s*(?:pytestmark = |@)pytest\.mark\.serving", re.MULTILINE)
+    assert [path for path in directory.rglob("*.py") if marked.search(path.read_text())] == []
+    assert any(marked.search(path.read_text()) for path in (directory.parent / "serving").glob("*.py"))
