@@ -1,6 +1,7 @@
-"""What all tests share: hypothesis without deadlines, and a process that collecting has left in order.
+"""What all tests share: hypothesis without deadlines, and a process in which they are quick.
 
-Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
+Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it. And where only
+serving tests are asked for, the directories of tests that boot no engine are not loaded.
 """
 
 import gc
@@ -8,8 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from fixtures.plugin.hooks import only_serving
 
 # The packages that were imported when all tests had been collected.
 IMPORTED = pytest.StashKey[frozenset[str]]()
@@ -18,9 +22,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the profiles of property tests. A run without hypothesis' plugin has none, and needn't import it."""
-    if not config.pluginmanager.hasplugin("hypothesispytest"):
+HERE = Path(__file__).parent
+# None of their tests is marked ``serving``; a directory of your own is always loaded.
+WITHOUT_SERVING = [
+    HERE / name for name in ("analytical", "documentation", "fakes", "faults", "session", "tools", "unit")
+]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave them out, unless the command line names one, or something in it."""
+    if collection_path not in WITHOUT_SERVING or not only_serving(config):
+        return None
+    named = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
+    return None if any(collection_path in (path, *path.parents) for path in named) else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Register the profiles before Hypothesis looks for the one of its option; what needs no property doesn't import it."""
+    if config.option.help or only_serving(config):
         return
     from hypothesis import Phase, settings
 
@@ -33,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("moegauge")
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection_finish(session):
     """Keep the names of what collecting imported."""
     session.config.stash[IMPORTED] = frozenset(name.partition(".")[0] for name in sys.modules)
 

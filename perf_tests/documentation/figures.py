@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fixtures.command import command
 from fixtures.gate.sequential import MAX_BOOTS
 from fixtures.report.figures import batch_latency, empty_figure, svg, tensor_parallel
-from fixtures.store.baseline import write_atomically
+from fixtures.store.files import write_atomically
 from fixtures.studies.gate import power
 
 if TYPE_CHECKING:

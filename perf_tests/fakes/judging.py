@@ -9,6 +9,7 @@ from fixtures.deployments.deployment import Deployment
 from fixtures.session.judge import Judge
 from fixtures.session.reference.baselines import CommittedBaselines
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 from perf_tests.fakes.samples import record
 
@@ -52,5 +53,5 @@ def commit(judge: Judge, stored: Mapping[Cell, Sequence[Sample]], of: str = "abc
     (block,) = {cell.block for cell in stored}
     path, fingerprint = judge.reference.path(block), judge.reference.fingerprint(block)
     records = [record(cell.id, boots, cell.workload.definition()) for cell, boots in stored.items()]
-    baseline.write(path, fingerprint, records, {"id": of}, "5.3.1", append=False)
+    baseline.write([Update(path, fingerprint, records, {"id": of})], "5.3.1", append=False)
     return path

@@ -41,7 +41,7 @@ def measured(suite, url, kept=None):
         if kept:
             kept.unlink(missing_ok=True)
         done = suite.run(*options)
-        if "unfit environment" not in done.text:
+        if "every boot is invalid" not in done.text:
             break
     return done
 
@@ -92,6 +92,21 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert nights[0].tolerance == 0.5
     judged = {f"{entry.cell} {entry.metric}" for entry in history.read(path)}
     assert f"history: {len(judged)} lines appended to {path}" in first.text
+
+
+@pytest.mark.faults
+def test_a_baseline_of_another_fingerprint_is_not_appended_to(suite):
+    with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
+        measured(suite, url)
+        path = suite.baseline()
+        path.write_text(path.read_text().replace('"tensor_parallel": 1', '"tensor_parallel": 2'))
+        before = path.read_bytes()
+        done = suite.run("--engine-url", url, "--update-baselines=append")
+    assert done.status == 1, done.text
+    refusal = f"not written: {path}: its fingerprint differs from this run's: replace it instead of appending"
+    assert re.findall(r"^(?:not written|baseline written): .*", done.text, re.MULTILINE) == [refusal]
+    assert path.read_bytes() == before
+    assert refusal in (suite.artifacts / "report.md").read_text()
 
 
 @pytest.mark.faults
@@ -292,3 +307,20 @@ def test_gpu_tests_without_a_gpu_are_skipped_with_the_reason(suite):
 def test_collection_imports_no_engine(pytestconfig):
     """That of the session which runs this test; pandas takes half a second and is wanted by few."""
     assert not {"torch", "vllm", "sglang", "pandas"} & pytestconfig.stash[IMPORTED]
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    "options", [("--collect-only", "-q", "-m", "serving"), ("--help",)], ids=lambda given: given[-1]
+)
+def test_what_measures_nothing_imports_nothing_that_is_slow_to_import(options):
+    slow = ("pandas", "scipy", "jinja2", "matplotlib", "tokenizers", "uvloop", "tabulate", "fixtures.report.page")
+    code = (
+        f"import sys, pytest; pytest.main([*{options}, '-p', 'no:cacheprovider', '-p', 'no:anyio']);"
+        f"print('IMPORTED', [name for name in {slow} if name in sys.modules]);"
+        "print('MODULES', *(name for name in sys.modules if name.startswith('perf_tests.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "IMPORTED []" in done.stdout, done.stdout + done.stderr
+    (modules,) = re.findall(r"^MODULES(.*)$", done.stdout, re.MULTILINE)
+    assert not [name for name in modules.split() if name.startswith(("perf_tests.unit.", "perf_tests.faults."))]

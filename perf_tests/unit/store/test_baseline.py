@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from perf_tests.fakes.samples import record, sample
 
 pytestmark = pytest.mark.cpu
@@ -22,7 +23,7 @@ def boot(name):
 
 
 def write(path, *records, append=False, fingerprint=FINGERPRINT):
-    baseline.write(path, fingerprint, list(records), {"id": "abc"}, "5.2.3", append)
+    baseline.write([Update(path, fingerprint, records, {"id": "abc"})], "5.2.3", append)
 
 
 def test_what_is_written_is_read_back(tmp_path):
