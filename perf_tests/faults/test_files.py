@@ -392,7 +392,7 @@ class Configuration:
         return Model.load(f"{self.directory}/", "--model")
 
     def check(self, data):
-        """An error of one line that names the file, or a model that is told from the sound one by its shape."""
+        """An error of one line that names the file, or a model that differs from the sound one by its shape."""
         try:
             model = self.load(data)
             if from_config(model.config, str(self.path)) != self.architecture:
@@ -541,15 +541,15 @@ def reported(directory):
 
 
 @pytest.fixture(scope="module")
-def told():
+def finished():
     """A small run, as run.json has it."""
     return json.loads(run_module.text(synthetic_run(cells=2, boots=1, known=2)))
 
 
 @fault("Files", "values of a run's run.json replaced (100 mutations)", REPORTED)
-def test_misfilled_runs(told, tmp_path):
+def test_misfilled_runs(finished, tmp_path):
     @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(misfilled(told))
+    @given(misfilled(finished))
     def check(document):
         (tmp_path / run_module.FILE).write_text(json.dumps(document))
         reported(tmp_path)
@@ -558,9 +558,9 @@ def test_misfilled_runs(told, tmp_path):
 
 
 @fault("Files", "bytes of a killed run's samples damaged (40 mutations)", REPORTED)
-def test_damaged_samples(told, tmp_path):
-    (tmp_path / run_module.FILE).write_text(json.dumps(told | {"cells": []}))
-    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in told["cells"]]
+def test_damaged_samples(finished, tmp_path):
+    (tmp_path / run_module.FILE).write_text(json.dumps(finished | {"cells": []}))
+    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in finished["cells"]]
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(damaged("".join(f"{json.dumps(line)}\n" for line in lines).encode()))

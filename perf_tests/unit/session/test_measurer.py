@@ -35,7 +35,7 @@ def measured(sample):
     return REPETITIONS + int(sample.metrics.get("retried", 0))
 
 
-def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
+def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.05", "--gap", "0.01", "--jit", "0.8") as url:
@@ -46,8 +46,8 @@ def test_a_server_that_does_not_tell_what_it_compiles_is_warmed_up_until_it_is_s
     assert 3 <= passes <= WARM_UP_PASSES
 
 
-@pytest.mark.parametrize(("engine", "told"), [(None, 0), (ENGINES["vllm"], 0), (ENGINES["sglang"], 1)])
-def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, engine, told):
+@pytest.mark.parametrize(("engine", "times"), [(None, 0), (ENGINES["vllm"], 0), (ENGINES["sglang"], 1)])
+def test_a_warm_server_freezes_its_garbage_once_if_its_engine_can(tmp_path, engine, times):
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
@@ -57,12 +57,12 @@ def test_a_server_is_told_once_when_it_is_warm_if_its_engine_wants_it(tmp_path, 
         measurer.measure(cell, server)
         again = server_log(url)
     # After the warm-up, right before what is measured.
-    assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * measured(sample) - 1] * told
+    assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * measured(sample) - 1] * times
     assert all("frozen" not in entry for entry in again)
-    assert sample.provenance.get("execution") == ({"once warm": "/freeze_gc"} if told else None)
+    assert sample.provenance.get("execution") == ({"once warm": "/freeze_gc"} if times else None)
 
 
-def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
+def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_path):
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK, "--no-freeze") as url:
@@ -77,7 +77,7 @@ def test_a_release_that_cannot_be_told_is_measured_all_the_same(tmp_path):
 def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls, runs):
     chosen = load(tmp_path, ONLINE)
     (cell,) = cells(chosen)
-    log, begun, told = list[dict](), list[str](), list[str]()
+    log, begun, shown = list[dict](), list[str](), list[str]()
 
     def stall(url, before):
         """Keep the client from running as soon as the server has seen a request of its run."""
@@ -87,7 +87,7 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
 
     def progress(text, passing=False):
         if not passing:
-            told.append(text)
+            shown.append(text)
         elif ": measuring " in text:
             log.extend(server_log(url))
             if len(begun) in stalls:
@@ -100,8 +100,8 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
     late = [lag > MAX_SEND_LAG_P99 for lag in sample.repetitions["send_lag_p99"]]
     assert any(late) == ("the client sent p99" in sample.invalid)
     # Once for each that was late, until one is late again; a busy machine may have disturbed others too.
-    assert sample.metrics["retried"] == len(begun) - REPETITIONS == len(told) - 1 >= 1
-    assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(told)
+    assert sample.metrics["retried"] == len(begun) - REPETITIONS == len(shown) - 1 >= 1
+    assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(shown)
     if len(begun) == len(runs.split()):
         assert begun == runs.split()
         assert any(late) == (len(stalls) > 1)

@@ -57,7 +57,7 @@ def test_a_benchmark_is_given_the_same_traffic(engine, tmp_path):
 
 
 @pytest.mark.parametrize("engine", BENCHMARKS)
-def test_both_clients_tell_the_same_metrics(engine):
+def test_both_clients_report_the_same_metrics(engine):
     assert list(ENGINES[engine].benchmark_medians) == ["ttft_p50", "tpot_p50", "itl_p50", "e2e_p50"]
 
 
