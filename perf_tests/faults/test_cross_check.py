@@ -345,7 +345,7 @@ def test_a_card_in_use(both, tmp_path):
 
 @pytest.mark.faults
 def test_cells_share_the_measurer_s_warm_up(both, tmp_path):
-    """A server that compiles for every length of a prompt: short answers until it is steady, then its garbage is frozen, once."""
+    """A server that compiles for every length: short answers until it is steady, then its garbage is frozen, once."""
     both.suite.boots_with("--ttft 0.1 --gap 0.02 --jit 1.5")
     chosen = deployment_module.load(str(both.suite.deployment), ENGINES)
     (cell,) = selected(chosen, ["sglang/*/offline-40"])
