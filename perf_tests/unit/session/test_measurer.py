@@ -27,6 +27,8 @@ ONLINE = head() + workload(
     "online", "online", rate=100, num_prompts=ARRIVALS, input_len=24, output_len=3, repetitions=REPETITIONS
 )
 STALL_SECONDS = 0.2
+# A busy machine makes other repetitions late than those that stall.
+ATTEMPTS = 8
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
@@ -73,43 +75,60 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
 
 
-@pytest.mark.parametrize(("stalls", "runs"), [({1}, "1 2 3 2"), ({1, 3}, "1 2 3 2"), (set(range(9)), "1 2 3 1")])
-def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls, runs):
-    chosen = load(tmp_path, ONLINE)
-    (cell,) = cells(chosen)
-    log, begun, shown = list[dict](), list[str](), list[str]()
+class Stalled:
+    """Online traffic measured by a client that stalls in its ``stalls``-th repetitions, counted from 0."""
 
-    def stall(url, before):
+    def __init__(self, directory, stalls):
+        self.log, self.begun, self.shown = list[dict](), list[str](), list[str]()
+        self._stalls = stalls
+        chosen = load(directory, ONLINE)
+        (cell,) = cells(chosen)
+        with mock_server(*QUICK) as self._url:
+            measurer = Measurer(chosen, [], progress=self._progress)
+            self.sample = measurer.measure(cell, attach(self._url, "openai", ""))
+            self._read_log()
+        self.late = [lag > MAX_SEND_LAG_P99 for lag in self.sample.repetitions["send_lag_p99"]]
+
+    def _read_log(self):
+        self.log += server_log(self._url)
+
+    def _progress(self, text, passing=False):
+        if not passing:
+            self.shown.append(text)
+        elif ": measuring " in text:
+            self._read_log()
+            if len(self.begun) in self._stalls:
+                threading.Thread(target=self._stall, args=(len(self.log),), daemon=True).start()
+            self.begun.append(text.partition(": measuring ")[2][0])
+
+    def _stall(self, before):
         """Keep the client from running as soon as the server has seen a request of its run."""
-        while len(log) == before:
-            log.extend(server_log(url))
+        while len(self.log) == before:
+            self._read_log()
         ctypes.PyDLL(None).usleep(int(STALL_SECONDS * 1e6))  # which holds the interpreter's lock, as PyDLL does
 
-    def progress(text, passing=False):
-        if not passing:
-            shown.append(text)
-        elif ": measuring " in text:
-            log.extend(server_log(url))
-            if len(begun) in stalls:
-                threading.Thread(target=stall, args=(url, len(log)), daemon=True).start()
-            begun.append(text.partition(": measuring ")[2][0])
+    def check(self):
+        """What holds whichever repetitions were late."""
+        assert any(self.late) == ("the client sent p99" in self.sample.invalid)
+        # Once for each that was late, until one is late again.
+        assert self.sample.metrics.get("retried", 0) == len(self.begun) - REPETITIONS == len(self.shown) - 1
+        # Never with prompts that the server knows.
+        prompts = [entry["prompt"] for entry in self.log]
+        counted = prompts[-ARRIVALS * len(self.begun) :]
+        assert len(set(counted)) == len(counted)
+        assert set(counted).isdisjoint(prompts[: -len(counted)])
 
-    with mock_server(*QUICK) as url:
-        sample = Measurer(chosen, [], progress=progress).measure(cell, attach(url, "openai", ""))
-        log.extend(server_log(url))
-    late = [lag > MAX_SEND_LAG_P99 for lag in sample.repetitions["send_lag_p99"]]
-    assert any(late) == ("the client sent p99" in sample.invalid)
-    # Once for each that was late, until one is late again; a busy machine may have disturbed others too.
-    assert sample.metrics["retried"] == len(begun) - REPETITIONS == len(shown) - 1 >= 1
-    assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(shown)
-    if len(begun) == len(runs.split()):
-        assert begun == runs.split()
-        assert any(late) == (len(stalls) > 1)
-    # Never with prompts that the server knows.
-    prompts = [entry["prompt"] for entry in log]
-    counted = prompts[-ARRIVALS * len(begun) :]
-    assert len(set(counted)) == len(counted)
-    assert set(counted).isdisjoint(prompts[: -len(counted)])
+
+@pytest.mark.parametrize(("stalls", "runs"), [({1}, "1 2 3 2"), ({1, 3}, "1 2 3 2"), (set(range(9)), "1 2 3 1")])
+def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path, stalls, runs):
+    for _ in range(ATTEMPTS):
+        found = Stalled(tmp_path, stalls)
+        found.check()
+        if found.begun == runs.split() and any(found.late) == (len(stalls) > 1):
+            break
+    assert found.begun == runs.split()
+    assert any(found.late) == (len(stalls) > 1)
+    assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(found.shown)
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
