@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from perf_tests.documentation import evidence
 from perf_tests.fakes.server_process import mock_server, server_log
 from perf_tests.faults.suite import wait_until
 from perf_tests.paths import ROOT
@@ -15,8 +16,7 @@ TABLE = [
     sys.executable,
     "-m",
     "fixtures.comparison",
-    "baselines/h200x1/vllm-tp1-random",
-    "baselines/h200x1/sglang-tp1-random",
+    *(str(evidence.block("h200x1", engine)) for engine in ("vllm", "sglang")),
 ]
 
 

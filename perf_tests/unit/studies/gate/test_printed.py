@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fixtures.studies.gate.__main__ import main as study
-from perf_tests.paths import ROOT
+from perf_tests.documentation import evidence
 
 pytestmark = pytest.mark.cpu
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cpu
     [
         (["power", "--cv", "0.01", "--baseline-boots", "10", "--nights", "5"], ["40 metrics a night", "1.0%  10"]),
         (
-            ["power", "--baselines", str(ROOT / "baselines" / "h200x1" / "vllm-tp1-random"), "--nights", "5"],
+            ["power", "--baselines", str(evidence.block("h200x1", "vllm")), "--nights", "5"],
             ["latency ", "28 gated metrics"],
         ),
         (["rivals", "--nights", "20"], ["this gate", "pytest-benchmark", "asv"]),
@@ -29,7 +29,7 @@ def test_operating_characteristics_are_printed(capsys, arguments, lines):
 
 
 def test_cells_with_few_boots_are_listed(capsys, tmp_path):
-    data = json.loads((ROOT / "baselines" / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json").read_text())
+    data = json.loads((evidence.block("h200x1", "vllm") / "llama-3.1-8b.json").read_text())
     for count, record in zip((1, 2, 3), data["benchmarks"][:3], strict=True):
         record["extra_info"]["boots"] = record["extra_info"]["boots"][:1] * count
     data["benchmarks"] = data["benchmarks"][:3]
