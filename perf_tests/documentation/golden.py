@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fixtures.claims.ledger import ledger
 from fixtures.report import markdown
-from perf_tests.unit.report import test_page
+from perf_tests.fakes import reported_runs
 from perf_tests.unit.studies.gate import test_command
 
 
@@ -18,6 +18,6 @@ def _simulated(name: str) -> str:
 
 TEXTS: dict[str, Callable[[], str]] = {
     **{f"{name}.txt": functools.partial(_simulated, name) for name in test_command.COMMANDS},
-    "report_calm.md": lambda: markdown.markdown(test_page.calm(), ledger()),
-    "report_worse.md": lambda: markdown.markdown(test_page.worse(), ledger()),
+    "report_calm.md": lambda: markdown.markdown(reported_runs.calm(), ledger()),
+    "report_worse.md": lambda: markdown.markdown(reported_runs.worse(), ledger()),
 }

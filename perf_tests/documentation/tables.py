@@ -140,9 +140,9 @@ def noise(directory: Path) -> str:
     found = committed.read(directory)
     rows = [row for row in found.rows(MAX_BOOTS) if row[0] in NOISE]
     lines = [markdown(committed.HEADERS, rows)]
-    for few in range(1, committed.INSTALMENT):
+    for few in range(1, committed.RECOMMENDED_BOOTS):
         if cells := [cell.replace("vllm/", "").replace("/tp1", "") for cell, n in found.boots.items() if n == few]:
-            lines.append(f"{few} of {committed.INSTALMENT} boots: {', '.join(cells)}.")
+            lines.append(f"{few} of {committed.RECOMMENDED_BOOTS} boots: {', '.join(cells)}.")
     return "\n\n".join(lines)
 
 

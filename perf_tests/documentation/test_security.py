@@ -10,7 +10,7 @@ from fixtures.deployments.deployment import load, shipped
 from fixtures.engines.engine import BootSpec
 from fixtures.engines.registry import ENGINES
 from fixtures.redact import redacted
-from fixtures.store import run
+from fixtures.store import logs
 from perf_tests.paths import ROOT
 from perf_tests.tools import audit
 
@@ -173,7 +173,7 @@ def test_the_end_of_a_log_is_read_without_secrets(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "01-a.log").write_text(f"starting\n\x1b[31mwith {SECRET[:5]}\x1b[0m{SECRET[5:]}\n")
-    (log,) = run.logs(tmp_path)
+    (log,) = logs.tails(tmp_path)
     assert log.tail == "starting\nwith ***"
 
 

@@ -49,15 +49,12 @@ def synthetic_run(
 ):
     """A run of batch cells on one card. ``changes`` are relative changes of latency by the number of the cell."""
     rng = random.Random(seed)
-    blocks, told = [], []
+    blocks, records = [], []
     per_block = max(1, cells // (2 * len(models)))
     for i in range(cells):
         number = i // per_block
-        engine, model, tp = (
-            ("vllm", "sglang")[number % 2],
-            models[number // 2 % len(models)],
-            1 + number // (2 * len(models)),
-        )
+        engine, model = ("vllm", "sglang")[number % 2], models[number // 2 % len(models)]
+        tp = 1 + number // (2 * len(models))
         block = f"{engine}/{model}/tp{tp}"
         if block not in [one.id for one in blocks]:
             shape = MOE if "mixtral" in model else SHAPE
@@ -70,14 +67,14 @@ def synthetic_run(
                 "weights": "random",
             }
             blocks.append(BlockRecord(block, engine, model, tp, "bf16", fingerprint))
-        told.append(_cell(rng, block, i % per_block, boots, known, noise, (changes or {}).get(i, 0.0)))
+        records.append(_cell(rng, block, i % per_block, boots, known, noise, (changes or {}).get(i, 0.0)))
     return Run(
-        "20260331-021700-1a2b",
-        BEGAN.isoformat(),
-        "h200x1",
-        "1 x NVIDIA H200",
-        tuple(blocks),
-        tuple(told),
+        id="20260331-021700-1a2b",
+        began=BEGAN.isoformat(),
+        deployment="h200x1",
+        description="1 x NVIDIA H200",
+        blocks=tuple(blocks),
+        cells=tuple(records),
         claims={"llama-weights-measured": ("passed",)},
         remarks=("baseline written: baselines/h200x1",),
     )
@@ -102,14 +99,13 @@ def _cell(rng, block, i, boots, known, noise, change):
         repetitions = {m: tuple(values(m, slower.get(m, 1)) for _ in range(5)) for m in names}
         condition = {"index": 0, "temperature": 50, "sm_clock": 1980, "power": 500.0, "ecc_errors": 0, "slowdowns": []}
         return Sample(
-            f"20260331T02{boot:02d}00-{zlib.crc32(block.encode()) % 4096:03x}",
-            "a822b35e",
-            BEGAN.isoformat(),
-            {m: sorted(v)[2] for m, v in repetitions.items()},
-            repetitions,
-            {"engine_version": "0.26.0", "driver": "580.159.04", "cpu": "Xeon", "commit": "abc"},
-            "",
-            (condition,),
+            boot=f"20260331T02{boot:02d}00-{zlib.crc32(block.encode()) % 4096:03x}",
+            host_id="a822b35e",
+            started=BEGAN.isoformat(),
+            metrics={m: sorted(v)[2] for m, v in repetitions.items()},
+            repetitions=repetitions,
+            provenance={"engine_version": "0.26.0", "driver": "580.159.04", "cpu": "Xeon", "commit": "abc"},
+            conditions=(condition,),
         )
 
     samples = tuple(sample(boot) for boot in range(boots))
@@ -122,17 +118,17 @@ def _cell(rng, block, i, boots, known, noise, change):
         command = f"pytest -m serving --cells={block}/{name}" if verdict.outcome == "regression" else ""
         judged.append(
             Judged(
-                metric,
-                str(verdict.outcome),
-                verdict.reason,
-                tolerance,
-                verdict.value,
-                verdict.baseline,
-                verdict.change,
-                verdict.error,
-                verdict.detectable,
-                before,
-                command,
+                metric=metric,
+                outcome=str(verdict.outcome),
+                reason=verdict.reason,
+                tolerance=tolerance,
+                value=verdict.value,
+                baseline=verdict.baseline,
+                change=verdict.change,
+                error=verdict.error,
+                detectable=verdict.detectable,
+                known=before,
+                command=command,
             )
         )
     changed = ("engine version 0.25.1 -> 0.26.0",) if change else ()
@@ -152,18 +148,18 @@ def synthetic_history(run, nights=30, seed=2):
                     value *= rng.gauss(1.04 if i % 5 == 0 and night >= nights // 2 else 1.0, 0.01)
                 entries.append(
                     Entry(
-                        began,
-                        f"run-{night}",
-                        f"c{night:04d}",
-                        cell.id,
-                        judged.metric,
-                        value,
-                        1,
-                        judged.baseline,
-                        judged.tolerance,
-                        "pass",
-                        "f00d",
-                        "0.26.0",
+                        time=began,
+                        run=f"run-{night}",
+                        commit=f"c{night:04d}",
+                        cell=cell.id,
+                        metric=judged.metric,
+                        value=value,
+                        boots=1,
+                        baseline=judged.baseline,
+                        tolerance=judged.tolerance,
+                        outcome="pass",
+                        fingerprint="f00d",
+                        engine_version="0.26.0",
                     )
                 )
     return entries

@@ -30,6 +30,7 @@ from fixtures.store.sample import SAMPLES, Sample
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
+from perf_tests.fakes.judging import judge_beside
 from perf_tests.fakes.synthetic_run import synthetic_run
 from perf_tests.faults.mutations import damaged, misfilled
 from perf_tests.faults.suite import DEPLOYMENT
@@ -65,25 +66,26 @@ class Judging:
         self.root = directory / "baselines"
         self._deployment = deployments.load(str(path), ENGINES)
         self._cells = cells(self._deployment)
-        self.path = self.judge().path(self._cells[0].block)
+        self.path = self.judge().reference.path(self._cells[0].block)
         self.write("abc")
         self.sound = json.loads(self.path.read_text())
 
     def write(self, commit: str) -> None:
-        fingerprint = self.judge().fingerprint(self._cells[0].block)
+        fingerprint = self.judge().reference.fingerprint(self._cells[0].block)
         baseline.write(self.path, fingerprint, list(map(record, self._cells)), {"id": commit}, "5.3.1", False)
 
     def judge(self) -> Judge:
-        return Judge(self._deployment, self._cells, [], self.root)
+        return judge_beside(self._deployment, self._cells, self.root)
 
     def verdicts(self, data: bytes) -> dict[tuple[str, str], Outcome]:
         """The outcomes against a baseline of these bytes. Raises UsageError."""
         self.path.write_bytes(data)
         judge = self.judge()
         judge.read_baselines()
-        boots = {cell: [sample(9, cell)] for cell in self._cells}
+        judge.reference.judged.boots.update({cell: [sample(9, cell)] for cell in self._cells})
+        trial = judge.trial(self._cells)
         return {
-            (cell.id, metric.name): judge.verdict(cell, metric, boots).outcome
+            (cell.id, metric.name): judge.verdict(cell, metric, trial).outcome
             for cell in self._cells
             for metric in judge.metrics(cell)
         }

@@ -14,9 +14,9 @@ from fixtures.deployments import deployment
 from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
-from fixtures.session.judge import Judge
 from fixtures.store import baseline
 from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
 
 METRICS = ("latency", "tpot_p50", "ttft_p50", "output_throughput")
 CELLS, BASELINE_BOOTS, BOOTS, CV, REPETITIONS = 50, 10, 5, 0.01, 7
@@ -57,7 +57,7 @@ def main() -> None:
         path.write_text(HEAD.format(gated=list(METRICS)) + "".join(WORKLOAD.format(n=n) for n in range(1, CELLS + 1)))
         many = deployment.load(str(path), ENGINES)
         every = cells(many)
-        judge = Judge(many, every, [], Path(temporary))
+        judge = judge_beside(many, every, Path(temporary))
         records: list[dict[str, Any]] = [
             {
                 "fullname": cell.id,
@@ -70,14 +70,16 @@ def main() -> None:
             for cell in every
         ]
         block = every[0].block
-        baseline.write(judge.path(block), judge.fingerprint(block), records, {}, "5", append=False)
+        baseline.write(judge.reference.path(block), judge.reference.fingerprint(block), records, {}, "5", append=False)
         boots = {cell: [sample(f"now-{i}", 0.08) for i in range(BOOTS)] for cell in every}
         seconds = []
         for _ in range(REPETITIONS):
             since = time.perf_counter()
-            fresh = Judge(many, every, [], Path(temporary))
+            fresh = judge_beside(many, every, Path(temporary))
             fresh.read_baselines()
-            verdicts = [fresh.verdict(cell, metric, boots) for cell in every for metric in fresh.metrics(cell)]
+            fresh.reference.judged.boots.update(boots)
+            trial = fresh.trial(every)
+            verdicts = [fresh.verdict(cell, metric, trial) for cell in every for metric in fresh.metrics(cell)]
             seconds.append(time.perf_counter() - since)
     worse = sum(verdict.outcome is Outcome.REGRESSION for verdict in verdicts)
     print(

@@ -22,8 +22,8 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(arguments).check
-    told = synthetic_run(CELLS, boots=BOOTS, changes={3: 0.2, 50: 0.3, 100: -0.2})
-    history = synthetic_history(told, NIGHTS)
+    run = synthetic_run(CELLS, boots=BOOTS, changes={3: 0.2, 50: 0.3, 100: -0.2})
+    history = synthetic_history(run, NIGHTS)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "logs").mkdir()
@@ -31,17 +31,13 @@ def main(arguments):
             line = "INFO 03-31 02:17:00 [core.py:55] Initializing an engine with a rather long configuration\n"
             (directory / "logs" / f"{i:02d}.log").write_text(line * 500)
         since = time.perf_counter()
-        reports.write(directory, told, history)
+        reports.write(directory, run, history)
         took, size = time.perf_counter() - since, (directory / "report.html").stat().st_size
         opened = _open(directory / "report.html") if browser.find() else None
     print(f"{CELLS} cells, {BOOTS} boots, {NIGHTS} nights, {LOGS} logs: report.html")
     print(f"written in  {took:.2f} s (goal {SECONDS_TO_WRITE:g} s)")
     print(f"size        {size / 1e6:.2f} MB (goal {BYTES / 1e6:g} MB)")
-    print(
-        f"opened in   {opened:.2f} s (goal {SECONDS_TO_OPEN:g} s)"
-        if opened is not None
-        else "opened in   no browser here"
-    )
+    print("opened in   " + ("no browser here" if opened is None else f"{opened:.2f} s (goal {SECONDS_TO_OPEN:g} s)"))
     late = took > SECONDS_TO_WRITE or size > BYTES or (opened or 0) > SECONDS_TO_OPEN
     return int(check and late)
 

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 
 from fixtures.gate import sequential
 from fixtures.gate.noise import Noise
-from fixtures.gate.sequential import Step
-from fixtures.studies.gate import power
-from fixtures.studies.gate.power import World
 
 pytestmark = pytest.mark.cpu
 
@@ -22,12 +19,6 @@ def test_what_is_detectable_shrinks_with_boots_and_noise(sigma, boots, tolerance
     assert found > tolerance
     assert sequential.detectable(tolerance, Noise(1.0, boots + 1, sigma)) <= found
     assert sequential.detectable(tolerance, Noise(1.0, boots, sigma * 2)) > found
-
-
-def test_a_single_boot_never_decides_for_the_worse():
-    known = power.baseline_noise(World(0.01).boots(np.random.default_rng(0), 40, 10), 0.025)
-    steps, taken = power.night(np.random.default_rng(1), World(0.01), known, 0.5, 0.025, max_boots=1)
-    assert (set(steps.tolist()), taken) == ({Step.OPEN}, 1)
 
 
 def test_more_metrics_ask_for_more_evidence():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.report import reports
+from perf_tests.fakes.reported_runs import EVIL, worse
 from perf_tests.fakes.synthetic_run import routing, synthetic_history, synthetic_run
 from perf_tests.tools import browser
-from perf_tests.unit.report.test_page import EVIL, worse
 
 pytestmark = [
     pytest.mark.browser,
@@ -26,8 +26,8 @@ def chromium():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
-    told = synthetic_run(cells=36, boots=3, changes={3: 0.3})
-    reports.write(directory, dataclasses.replace(told, routing=(routing(told.cells[0]),)), synthetic_history(told))
+    run = synthetic_run(cells=36, boots=3, changes={3: 0.3})
+    reports.write(directory, dataclasses.replace(run, routing=(routing(run.cells[0]),)), synthetic_history(run))
     return directory / "report.html"
 
 

@@ -7,7 +7,6 @@ from fixtures.gate.verdict import Outcome, Verdict, judge
 from fixtures.metrics import METRICS
 from fixtures.report import table
 from fixtures.store.sample import Sample
-from perf_tests.documentation import figures
 
 pytestmark = pytest.mark.cpu
 CELL = "vllm/mixtral-8x7b/tp2/batch-8"
@@ -87,17 +86,3 @@ def test_a_change_is_never_shown_as_a_signed_zero(value, text):
 def test_the_tally(rows):
     assert table.tally(row.verdict for row in rows if row.verdict) == "2 pass, 1 regression"
     assert table.tally([]) == "nothing judged"
-
-
-@pytest.mark.parametrize(
-    ("name", "texts"),
-    [
-        ("document-tensor-parallel", ("TP=1", "TP=2", "9,946", "10,755", "device alone, by the model")),
-        ("document-batch-latency", ("H200 TP=2, measured", "HBM floor", "model with the host's share")),
-    ],
-)
-def test_figures_of_the_document_show_measured_points_model_and_floor(name, texts):
-    drawn = figures.svg(figures.FIGURES[name]())
-    for text in texts:
-        assert text in drawn
-    assert drawn == figures.svg(figures.FIGURES[name]()), "the same every time, so that it can be committed"

@@ -13,9 +13,9 @@ from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.hardware import host
 from fixtures.metrics import METRICS
-from fixtures.session.judge import Judge
 from fixtures.store import baseline
 from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -42,20 +42,22 @@ class Bench:
 
     def judge(self, stored):
         """A judge after the boots of ``stored`` have been committed as the cell's baseline."""
-        judge = Judge(self.deployment, self.pair, [], self.root)
+        judge = judge_beside(self.deployment, self.pair, self.root)
         boots = [dataclasses.asdict(boot) for boot in stored]
         record = {
             "fullname": self.cell.id,
             "extra_info": {"workload": self.cell.workload.definition(), "boots": boots},
             "stats": {"median": 0.05},
         }
-        path, fingerprint = judge.path(self.cell.block), judge.fingerprint(self.cell.block)
+        path, fingerprint = judge.reference.path(self.cell.block), judge.reference.fingerprint(self.cell.block)
         baseline.write(path, fingerprint, [record], {"id": "abc"}, "5.3.1", append=False)
         judge.read_baselines()
         return judge
 
     def verdict(self, metric, stored, now):
-        return self.judge(stored).verdict(self.cell, metric, {self.cell: [now]})
+        judge = self.judge(stored)
+        judge.reference.judged.boots[self.cell] = [now]
+        return judge.verdict(self.cell, metric, judge.trial([self.cell]))
 
 
 @pytest.fixture
@@ -123,9 +125,9 @@ def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     # What --strict-baselines would find, but for the kind of processor: that of the next machine isn't known.
     chosen = load("cpu", ENGINES)
     every = cells(chosen)
-    judge = Judge(chosen, every, [], ROOT / "baselines")
+    judge = judge_beside(chosen, every, ROOT / "baselines")
     judge.read_baselines()
     for cell in every:
         for metric in judge.metrics(cell):
-            stored, reason = judge.baseline(cell)
+            stored, reason = judge.reference.boots(cell)
             assert any(metric.name in boot.metrics for boot in stored), f"{cell.id}: {metric.name}: {reason}"

@@ -7,9 +7,9 @@ from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
-from fixtures.session.judge import Judge
 from fixtures.session.session import Session
 from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
 
 pytestmark = pytest.mark.cpu
 
@@ -29,9 +29,9 @@ def verdict(tmp_path):
         pair = [cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 2]
         by_model = {cell.block.model: cell for cell in pair}
         own, other = by_model["mixtral-8x7b-twin"], by_model["llama-3.1-8b-twin"]
-        judge = Judge(chosen, pair, [], tmp_path)
-        night = Session(judge, None, None, tmp_path, max_boots=1)  # nothing can be measured again
-        night.boots = {other: dense, own: moe}
+        judge = judge_beside(chosen, pair, tmp_path)
+        night = Session(judge, None, tmp_path, max_boots=1)  # nothing can be measured again
+        night.boots.update({other: dense, own: moe})
         judge.read_baselines()
         return night.verdict(own, RATIO), [boot.metrics.get(RATIO.name) for boot in moe], other
 

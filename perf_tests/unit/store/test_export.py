@@ -60,7 +60,7 @@ def test_a_run_as_csv_keeps_invalid_samples_and_candidates_apart(tmp_path):
     ]
 
 
-def test_whole_and_split_experts_are_told_apart(tmp_path):
+def test_whole_and_split_experts_differ(tmp_path):
     sample = {
         "boot": "b",
         "host_id": "h",
@@ -79,11 +79,11 @@ def test_whole_and_split_experts_are_told_apart(tmp_path):
     lines = [json.dumps(sample | {"cell": f"vllm/m/{spread}/batch-1"}) for spread in spreads]
     (tmp_path / "samples.jsonl").write_text("\n".join(lines) + "\n")
     export.write(tmp_path, tmp_path / "out.csv")
-    told = [
+    found = [
         tuple(one[f"{what}_parallel"] for what in ("tensor", "expert", "pipeline"))
         for one in table(tmp_path / "out.csv")
     ]
-    assert told == list(spreads.values())
+    assert found == list(spreads.values())
 
 
 @pytest.mark.parametrize(

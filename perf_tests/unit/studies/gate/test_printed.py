@@ -37,6 +37,6 @@ def test_cells_with_few_boots_are_listed(capsys, tmp_path):
     assert study(["power", "--baselines", str(tmp_path), "--nights", "2"]) == 0
     one, two, three = (record["fullname"] for record in data["benchmarks"])
     printed = capsys.readouterr().out
-    assert f"1 of the 3 boots that make a beginning, 1 cells: {one}\n" in printed
-    assert f"2 of the 3 boots that make a beginning, 1 cells: {two}\n" in printed
+    assert f"\n1 boot (3 recommended), 1 cell: {one}\n" in printed
+    assert f"\n2 boots (3 recommended), 1 cell: {two}\n" in printed
     assert three not in printed

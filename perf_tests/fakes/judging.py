@@ -1,0 +1,45 @@
+"""A judge beside baselines in a directory, and a source of samples that boots nothing."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fixtures.deployments.cell import Cell
+from fixtures.deployments.deployment import Deployment
+from fixtures.session.judge import Judge
+from fixtures.session.reference.baselines import CommittedBaselines
+from fixtures.store.sample import Sample
+
+
+class Draws:
+    """A source whose samples are drawn: ``draw`` gives one of a cell, ``stop`` ends the boot."""
+
+    repeats = True
+
+    def __init__(self, draw: Callable[[Cell, int], Sample]) -> None:
+        self._draw, self.boot = draw, 0
+
+    def measure(self, cell: Cell, rounds: Any) -> Sample:
+        """The cell's sample of the present boot."""
+        return self._draw(cell, self.boot)
+
+    def profile(self, cell: Cell, directory: Path) -> str:
+        """Nothing."""
+        return ""
+
+    def give_up(self, reason: str) -> None:
+        """Nothing is up."""
+
+    def stop(self) -> None:
+        """The next boot begins."""
+        self.boot += 1
+
+
+def nothing(cell: Cell, boot: int) -> Sample:
+    """What is not to be measured."""
+    raise AssertionError(f"{cell.id} is measured")
+
+
+def judge_beside(deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws | None = None) -> Judge:
+    """A judge of what ``draws`` gives, or of boots that the test puts in place, by the baselines under ``root``."""
+    return Judge(deployment, cells, CommittedBaselines(deployment, [], root, draws or Draws(nothing)))

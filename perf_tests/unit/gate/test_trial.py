@@ -1,0 +1,156 @@
+"""The retest procedure, step by step and by its properties."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fixtures.gate.noise import PooledNoise
+from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.trial import Question, Trial, retest
+from fixtures.gate.verdict import Outcome, judge, standard
+from fixtures.metrics import METRICS
+
+pytestmark = pytest.mark.cpu
+LATENCY, THROUGHPUT, COMPLETED = METRICS["latency"], METRICS["output_throughput"], METRICS["completed"]
+QUIET = PooledNoise(0.01**2, 30)
+BEFORE = [1.0] * 10
+TOLERANCE = 0.05
+
+
+def questions(*metrics, groups=None):
+    own = [standard(metric, TOLERANCE, BEFORE, QUIET) for metric in metrics]
+    return [Question(one, i if groups is None else groups[i]) for i, one in enumerate(own)]
+
+
+def test_what_the_first_boot_clears_is_not_measured_again():
+    trial = Trial(questions(LATENCY, LATENCY), family=2)
+    trial.add([1.01, 0.9])
+    assert trial.steps.tolist() == [Step.CLEARED, Step.CLEARED]
+    assert trial.again() == []
+    assert [trial.verdict(i).outcome for i in (0, 1)] == [Outcome.PASS, Outcome.IMPROVEMENT]
+
+
+@pytest.mark.parametrize(("metric", "worse"), [(LATENCY, 1.3), (THROUGHPUT, 0.7)])
+def test_three_boots_that_agree_are_a_regression_and_the_verdict_is_the_rules(metric, worse):
+    trial = Trial(questions(metric), family=1)
+    for boots in (1, 2, 3):
+        assert trial.again() == [0]
+        trial.add([worse])
+        assert trial.verdict(0) == judge(metric, TOLERANCE, BEFORE, [worse] * boots, QUIET, 1)
+    assert trial.steps.tolist() == [Step.REGRESSION]
+    assert trial.again() == []
+
+
+def test_what_is_decided_is_not_opened_again():
+    trial = Trial(questions(LATENCY, LATENCY), family=2)
+    trial.add([1.0, 1.3])
+    trial.add([9.0, 1.3])
+    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.0], QUIET, 2), "the first boot had cleared it"
+    assert trial.again() == [0, 1], "it is a control"
+
+
+def test_a_metric_without_a_value_that_counts_stays_open():
+    trial = Trial(questions(LATENCY, COMPLETED), family=1)
+    trial.add([math.nan, math.nan])
+    assert (trial.verdict(0), trial.verdict(1), trial.again()) == (None, None, [0, 1])
+    trial.add([1.0, 1.0])
+    assert trial.again() == []
+
+
+def test_a_count_is_judged_by_its_first_boot_and_one_that_differs_is_no_control():
+    trial = Trial(questions(COMPLETED, LATENCY, LATENCY, groups=[0, 0, 1]), family=2)
+    trial.add([2.0, 1.0, 1.3])
+    assert trial.verdict(0).outcome is Outcome.REGRESSION
+    assert trial.again() == [1]
+
+
+def test_controls_are_the_first_groups_that_nothing_is_wrong_with_up_to_six_metrics():
+    trial = Trial(questions(*[LATENCY] * 10), family=10)
+    trial.add([1.3] + [1.0] * 9)
+    assert trial.again() == [0, 1, 2, 3, 4, 5, 6]
+    trial.add([1.3] + [1.3] * 9)
+    assert trial.again() == [0, 1, 2, 3, 4, 5, 6], "chosen once"
+
+
+def test_what_regressed_is_no_control():
+    trial = Trial(questions(*[LATENCY] * 3), family=3)
+    for values in ([1.3, 1.07, 1.07], [1.3, 1.07, 1.07], [1.3, 1.07, 1.07]):
+        trial.add(values)
+    assert trial.steps.tolist() == [Step.REGRESSION] * 3
+    mixed = Trial(questions(*[LATENCY] * 2), family=2)
+    for values in ([1.3, 1.3], [1.3, 1.3], [1.3, 1.05]):
+        mixed.add(values)
+    assert mixed.steps.tolist() == [Step.REGRESSION, Step.OPEN]
+    assert mixed.again() == [1]
+
+
+def test_a_boot_that_is_slow_as_a_whole_is_set_aside():
+    trial = Trial(questions(*[LATENCY] * 4), family=4)
+    trial.add([1.3, 1.3, 1.3, 1.3])
+    trial.add([1.0, 1.0, 1.0, 1.0])
+    assert trial.slow == {0: pytest.approx(0.3)}
+    assert trial.steps.tolist() == [Step.CLEARED] * 4
+    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.0], QUIET, 4)
+    assert trial.set_aside(0) == {0: pytest.approx(0.3)}
+
+
+def test_what_a_slow_boot_had_cleared_stays_cleared():
+    """Eight metrics, the first boot 5.5% slow: one is cleared all the same, the others by the second boot."""
+    first = [1.055] + [1.07] * 7
+    trial = Trial(questions(*[LATENCY] * 8), family=8)
+    trial.add(first)
+    assert trial.steps.tolist() == [Step.CLEARED] + [Step.OPEN] * 7
+    trial.add([1.0] * 8)
+    assert trial.slow == {0: pytest.approx(0.07, abs=0.01)}
+    assert trial.steps.tolist() == [Step.CLEARED] * 8
+    assert trial.verdict(0).outcome is Outcome.PASS
+
+
+def test_a_new_standard_is_for_what_is_open():
+    trial = Trial(questions(LATENCY, LATENCY), family=2)
+    trial.add([1.0, 1.3])
+    doubled = [standard(LATENCY, TOLERANCE, [1.3] * 10, QUIET)] * 2
+    trial.add([1.0, 1.3], doubled)
+    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.0], QUIET, 2)
+    assert trial.verdict(1) == judge(LATENCY, TOLERANCE, [1.3] * 10, [1.3, 1.3], QUIET, 2)
+
+
+def test_without_a_baseline_there_is_nothing_to_wait_for():
+    trial = Trial([Question(standard(LATENCY, TOLERANCE, []), 0)], family=1)
+    trial.add([5.0])
+    assert trial.verdict(0).outcome is Outcome.NO_BASELINE
+    assert trial.again() == []
+
+
+def test_nothing_on_trial_is_decided():
+    trial = Trial([], family=0)
+    trial.add([])
+    assert (trial.again(), trial.slow) == ([], {})
+
+
+def test_a_retest_ends_with_the_boots_or_as_soon_as_one_fails():
+    asked = []
+
+    def measure(trial, well):
+        def boot(groups):
+            asked.append(groups)
+            trial.add([1.07])
+            return well
+
+        return boot
+
+    for well, boots in ((True, MAX_BOOTS), (False, 2)):
+        asked.clear()
+        trial = Trial([Question(standard(LATENCY, TOLERANCE, [1.0, 1.1, 0.9]), 0)], family=40)
+        trial.add([1.07])
+        retest(trial, measure(trial, well), MAX_BOOTS)
+        assert len(asked) == boots - 1
+        assert trial.verdict(0).suspicious
+
+
+def test_a_single_boot_never_decides_for_the_worse():
+    random = np.random.default_rng(1)
+    trial = Trial(questions(*[LATENCY] * 40), family=40)
+    trial.add(1.5 + 0.01 * random.standard_normal(40))
+    assert set(trial.steps.tolist()) == {Step.OPEN}

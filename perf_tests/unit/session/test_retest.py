@@ -1,0 +1,133 @@
+"""A session retests as the simulation says that it does: the same draws come to the same verdicts, and cost the same boots."""
+
+import itertools
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.deployments.cell import cells
+from fixtures.deployments.deployment import load
+from fixtures.engines.registry import ENGINES
+from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.trial import Trial
+from fixtures.gate.verdict import Outcome
+from fixtures.metrics import METRICS
+from fixtures.session import session as session_module
+from fixtures.session.session import Session
+from fixtures.store import baseline
+from fixtures.store.sample import Sample
+from fixtures.studies.gate import power
+from perf_tests.fakes.judging import Draws, judge_beside
+
+pytestmark = pytest.mark.cpu
+TOLERANCE = 0.025
+STEPS = {
+    Outcome.PASS: Step.CLEARED,
+    Outcome.IMPROVEMENT: Step.CLEARED,
+    Outcome.REGRESSION: Step.REGRESSION,
+    Outcome.INCONCLUSIVE: Step.OPEN,
+}
+HEAD = f"""
+description = "a cell for each metric of a simulated night"
+hardware = "cpu"
+devices = 1
+engines = ["vllm"]
+tensor_parallel = [1]
+max_model_len = 256
+gated = ["latency"]
+tolerances = {{ latency = {TOLERANCE} }}
+
+[[models]]
+name = "llama-3.1-8b-twin"
+"""
+WORKLOAD = """
+[[workloads]]
+name = "batch-{n}"
+kind = "batch"
+batch_size = {n}
+input_len = 8
+output_len = 8
+repetitions = 1
+"""
+
+
+def sample(boot, latency):
+    return Sample(boot, "host", f"2026-03-01T00:00:{len(boot):02}+00:00", {"latency": latency}, {}, {})
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """What a session and the simulation come to, both as steps and boots, by draws [metrics, boots] of baseline and night."""
+    root = tmp_path_factory.mktemp("retest")
+
+    def both(known, draws):
+        count = len(known)
+        (root / "many.toml").write_text(HEAD + "".join(WORKLOAD.format(n=n) for n in range(1, count + 1)))
+        many = load(str(root / "many.toml"), ENGINES)
+        every = cells(many)
+        place = {cell: i for i, cell in enumerate(every)}
+        source = Draws(lambda cell, boot: sample(f"now-{boot}", draws[place[cell], boot]))
+        judge = judge_beside(many, every, root, source)
+        records = [
+            {
+                "fullname": cell.id,
+                "stats": {},
+                "extra_info": {
+                    "workload": cell.workload.definition(),
+                    "boots": [vars(sample(f"before-{j}", value)) for j, value in enumerate(known[i])],
+                },
+            }
+            for cell, i in place.items()
+        ]
+        path = judge.reference.path(every[0].block)
+        path.unlink(missing_ok=True)
+        baseline.write(path, judge.reference.fingerprint(every[0].block), records, {}, "5", append=False)
+        judge.read_baselines()
+        stored = [[boot.metrics["latency"] for boot in judge.reference.boots(cell)[0]] for cell in every]
+        session = Session(judge, None, root)
+        clock = itertools.accumulate(
+            itertools.count()
+        )  # controls are taken in the order of the cells: each takes longer
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session_module, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+            for cell in every:
+                session.measure(cell)
+        outcomes = [session.verdict(cell, METRICS["latency"]).outcome for cell in every]
+
+        columns = iter(draws.T)
+        asked = power.baseline_questions(np.array(stored), TOLERANCE, [np.arange(count)])
+        steps, boots = power.night(Trial(asked, count), lambda: next(columns))
+        return ([STEPS[outcome] for outcome in outcomes], source.boot + 1), (steps.tolist(), boots)
+
+    return both
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 12),
+    st.integers(1, 10),
+    st.sampled_from([0.005, 0.01, 0.02, 0.04]),
+    st.sampled_from([0.0, 0.03, 0.05, 0.1]),
+    st.lists(st.sampled_from([0.0, 0.0, 0.04, 0.1]), min_size=MAX_BOOTS, max_size=MAX_BOOTS),
+)
+@settings(max_examples=60)
+def test_the_same_draws_come_to_the_same_verdicts(compared, seed, metrics, known, cv, effect, slow):
+    """Slow boots, regressions of half of the metrics, noise and small baselines, in any mixture."""
+    random = np.random.default_rng(seed)
+    draws = random.normal(1, cv, (metrics, MAX_BOOTS)) + np.array(slow)
+    draws[::2] += effect
+    before = random.normal(1, cv, (metrics, known))
+    session, simulated = compared(before, draws)
+    assert session == simulated
+
+
+def test_a_cell_that_a_slow_boot_cleared_stays_cleared(compared):
+    """Of eight cells one passes the first boot, which is 4% slow as a whole; it isn't measured again, and stays a pass."""
+    before = np.tile([0.995, 1.0, 1.005, 1.0], (8, 1))
+    draws = np.tile([1.04, 1.0, 1.0, 1.0, 1.0], (8, 1))
+    draws[0, 0] = 1.02
+    session, simulated = compared(before, draws)
+    assert session == simulated == ([Step.CLEARED] * 8, 2)
