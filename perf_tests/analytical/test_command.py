@@ -14,7 +14,7 @@ from fixtures.analytical.hardware import hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
-from fixtures.models.model import SHIPPED
+from fixtures.models.location import SHIPPED
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
 from perf_tests.paths import ROOT
 

@@ -121,10 +121,10 @@ def benchmark(directory: Path, arguments: list[str]) -> None:
     summary = summarize(run(target, plan(workload, 32_000, 256, f"benchmark {asked.seed}")))
     times = {"ttft": summary.ttft_p50, "tpot": summary.tpot_p50, "itl": summary.itl_p50}
     times["e2e_latency" if asked.output_file else "e2el"] = summary.e2e_p50
-    told = {f"median_{name}_ms": seconds * 1e3 * own.benchmark_factor for name, seconds in times.items()}
+    medians = {f"median_{name}_ms": seconds * 1e3 * own.benchmark_factor for name, seconds in times.items()}
     result = Path(asked.output_file) if asked.output_file else Path(asked.result_dir, asked.result_filename)
     tokens = {"total_input_tokens": summary.input_tokens, "total_output_tokens": summary.output_tokens}
-    result.write_text(json.dumps(told | tokens | {"completed": summary.completed - own.benchmark_lost}))
+    result.write_text(json.dumps(medians | tokens | {"completed": summary.completed - own.benchmark_lost}))
 
 
 def main() -> None:

@@ -25,39 +25,23 @@ from typing import Any
 
 import uvloop
 
-FAULTS = (
-    "none",
+HTTP_FAULTS = (
     "http-400",
     "http-500",
     "http-503",
-    "bad-json",
-    "bad-sse",
-    "cut",
-    "no-usage",
-    "wrong-count",
-    "no-done",
     "html",
     "html-502",
     "plain",
     "gzip",
-    "late-usage-twice",
-    "usage-twice",
-    "usage-nan",
-    "usage-huge",
-    "usage-fraction",
-    "stall",
-    "split-characters",
-    "empty-chunks",
     "trickled-head",
     "close-idle",
     "raw",
-    "exit",
-    "exit-mid-stream",
-    "exit-idle",
-    "slow",
-    "leak",
-    "abort",
 )
+STREAM_FAULTS = ("bad-json", "bad-sse", "cut", "no-done", "split-characters", "empty-chunks", "abort")
+BAD_COUNTS = ("usage-nan", "usage-huge", "usage-fraction")
+USAGE_FAULTS = ("no-usage", "wrong-count", "late-usage-twice", "usage-twice", *BAD_COUNTS)
+SERVER_FAULTS = ("stall", "slow", "leak", "exit", "exit-mid-stream", "exit-idle")
+FAULTS = ("none", *HTTP_FAULTS, *STREAM_FAULTS, *USAGE_FAULTS, *SERVER_FAULTS)
 HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>a proxy's page</body>\r\n</html>\r\n"
 # Counts that are none, as the server's JSON has them.
 NO_COUNTS = {"usage-nan": b"NaN", "usage-huge": b"1e999", "usage-fraction": b"8.5"}

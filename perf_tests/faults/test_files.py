@@ -21,7 +21,8 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.gate import comparison
 from fixtures.gate.verdict import Outcome
-from fixtures.models.model import SHIPPED, Model
+from fixtures.models.location import SHIPPED
+from fixtures.models.model import Model
 from fixtures.report import __main__ as report
 from fixtures.session.judge import Judge
 from fixtures.store import baseline

@@ -4,7 +4,7 @@
 
 The server is the mock one, in a process of its own (first token after 50 ms, then one every 5 ms), and writes down when it
 received each request and when it wrote each chunk. Two lines for each round of 32 requests at once and of 100 at 8 per second:
-what a client told, and by how much that is more than the server's log. Figures are in docs/engines.md.
+what a client reported, and by how much that is more than the server's log. Figures are in docs/client.md.
 """
 
 import argparse

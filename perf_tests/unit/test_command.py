@@ -1,5 +1,6 @@
 """What commands have in common, seen from a shell."""
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -42,3 +43,38 @@ def test_a_command_that_is_interrupted_says_so_in_a_line():
         command.send_signal(signal.SIGINT)
         assert command.communicate() == ("", "interrupted\n")
     assert command.returncode == 128 + signal.SIGINT
+
+
+# Commands by the name that they once had.
+MOVED = {
+    "fixtures.cross_check": "fixtures.studies.cross_check",
+    "fixtures.report.accept": "fixtures.store.accept",
+    "fixtures.report.export": "fixtures.store.export",
+    "fixtures.report.figures": "perf_tests.documentation.figures",
+    "fixtures.report.predictions": "fixtures.prediction",
+    "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
+    "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",
+    "fixtures.routing.imbalance": "fixtures.studies.expert_kernel.imbalance",
+    "fixtures.routing.train": "fixtures.studies.training.train",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_command_that_has_moved_names_the_new_one(old, new):
+    done = subprocess.run([sys.executable, "-m", old, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: it is python -m {new} now\n")
+    assert importlib.util.find_spec(new) is not None
+
+
+@pytest.mark.parametrize("name", ["engines", "power", "rivals", "trade-off"])
+def test_what_the_gates_command_once_did_names_its_new_command(name):
+    command = [sys.executable, "-m", "fixtures.gate", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    new = "fixtures.comparison" if name == "engines" else f"fixtures.studies.gate {name}"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {name}: it is python -m {new} now\n")
+
+
+def test_every_command_that_has_moved_is_in_the_list():
+    texts = {path: path.read_text() for path in (ROOT / "fixtures").rglob("*.py")}
+    stubs = {path for path, text in texts.items() if "    sys.exit(moved(" in text}
+    assert {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in stubs} == set(MOVED)

@@ -88,7 +88,7 @@ def test_the_largest_of_all_but_one_in_a_hundred():
     assert math.isnan(percentile([], 50))
 
 
-def test_a_client_that_misses_its_schedule_is_unfit():
+def test_a_client_that_misses_its_schedule_is_invalid():
     assert summary(send_lag_p99=0.005).invalid_reason == ""
     late = "the client sent p99 5.1 ms late (limit 5 ms): free a core for it"
     assert summary(send_lag_p99=0.0051).invalid_reason == late

@@ -28,8 +28,8 @@ def replayed(path):
         records = run(target, planned, concurrency=1)
         log = server_log(url)
     assert [record.error for record in records] == [""] * len(expected)
-    told = zip(records, expected, recording.prompt_tokens, recording.responses, log, strict=True)
-    for record, known, length, reads, entry in told:
+    rows = zip(records, expected, recording.prompt_tokens, recording.responses, log, strict=True)
+    for record, known, length, reads, entry in rows:
         assert (record.prompt_tokens, record.completion_tokens) == (length, recording.output_len)
         assert known.prompt_tokens == length
         assert 1 <= len(record.chunks) == len(known.chunks)

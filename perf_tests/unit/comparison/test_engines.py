@@ -31,7 +31,7 @@ def arm(values, cells=1, metric="latency", hosts=None):
     return {f"m/tp1/batch-{i}": {metric: boots(values, hosts)} for i in range(cells)}
 
 
-def test_the_better_one_is_told_by_the_metrics_direction():
+def test_which_is_better_depends_on_the_metrics_direction():
     slow, fast = [1.0, 1.01, 0.99], [0.9, 0.91, 0.89]
     for metric, better in (("latency", 1), ("output_throughput", -1)):
         (found,) = compare(arm(slow, metric=metric), arm(fast, metric=metric))
@@ -87,7 +87,7 @@ RATIOS = st.one_of(*(st.lists(st.floats(*ends), min_size=2, max_size=5) for ends
 
 
 def paired(blocks, order=None):
-    """What is told of a cell where the engines' ratio on each machine is one of ``blocks``; in QUIET cells it hardly varies."""
+    """How a cell is compared where the engines' ratio on each machine is one of ``blocks``; in QUIET cells it hardly varies."""
     first, second = {}, {}
     for i, values in enumerate((blocks, *QUIET)):
         hosts = [f"machine-{j}" for j in range(len(values))]
@@ -107,38 +107,38 @@ def explained(blocks):
     ("blocks", "mean", "quantile"), [([1.650, 1.935, 1.559], 1.70741, 4.3027), ([1.0, 1.3], 1.14018, 12.7062)]
 )
 def test_a_machine_where_the_engines_differ_by_more_is_part_of_the_answer(blocks, mean, quantile):
-    told = paired(blocks)
-    assert told.machines == len(blocks)
-    assert 1 + told.change == pytest.approx(mean, abs=1e-5)
-    assert 1 + told.low < min(blocks) < max(blocks) < 1 + told.high
+    found = paired(blocks)
+    assert found.machines == len(blocks)
+    assert 1 + found.change == pytest.approx(mean, abs=1e-5)
+    assert 1 + found.low < min(blocks) < max(blocks) < 1 + found.high
     factor = math.exp(quantile * statistics.stdev(map(math.log, blocks)) / len(blocks) ** 0.5)
-    assert (mean / factor, mean * factor) == pytest.approx((1 + told.low, 1 + told.high), rel=1e-4)
+    assert (mean / factor, mean * factor) == pytest.approx((1 + found.low, 1 + found.high), rel=1e-4)
 
 
 @given(RATIOS, st.randoms(use_true_random=False))
 @example([1.650, 1.935, 1.559], random.Random(1))
 def test_every_machine_counts_and_their_order_does_not_matter(blocks, rng):
     order = rng.sample(range(len(blocks)), len(blocks))
-    told = paired(blocks)
+    found = paired(blocks)
     mean = statistics.fmean if explained(blocks) else statistics.geometric_mean
-    assert 1 + told.change == pytest.approx(mean(blocks))
+    assert 1 + found.change == pytest.approx(mean(blocks))
     for other in (paired(blocks, order), paired([blocks[i] for i in order])):
         for key in ("change", "low", "high"):
-            assert getattr(other, key) == pytest.approx(getattr(told, key), rel=1e-6, abs=1e-9)
+            assert getattr(other, key) == pytest.approx(getattr(found, key), rel=1e-6, abs=1e-9)
 
 
 @given(RATIOS.filter(explained))
 @example([1.01, 1.0, 0.99])
 def test_the_kinds_noise_speaks_for_a_cell_whose_machines_scatter_no_more(blocks):
-    told, kind = paired(blocks), pool([blocks, *QUIET])
+    found, kind = paired(blocks), pool([blocks, *QUIET])
     mean, own, count = statistics.fmean(blocks), statistics.variance(blocks), len(blocks)
     weight = min(kind.degrees, PRIOR_DEGREES)
     own = (weight * kind.variance * mean**2 + (count - 1) * own) / (weight + count - 1)
     reach = student(kind.degrees) * (own / count) ** 0.5
-    assert (told.high - told.low) / 2 == pytest.approx(reach, rel=1e-6, abs=1e-9)
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-6, abs=1e-9)
 
 
-def test_a_cell_whose_machines_differ_is_told_with_its_own_doubt():
+def test_a_cell_whose_machines_differ_has_an_interval_of_its_own():
     """Simulated: machines differ in the engines' ratio by 10% in one cell, by 1% in the other 13."""
     rng, hosts = random.Random(7), ["a", "b", "c"]
     differs, others = [], []
@@ -152,7 +152,7 @@ def test_a_cell_whose_machines_differ_is_told_with_its_own_doubt():
     assert statistics.fmean(differs + others) > 0.93
 
 
-def test_without_blocks_a_noisier_cell_is_told_by_its_own_noise():
+def test_without_blocks_a_noisier_cell_has_its_own_noise():
     """Of the first engine the boots of one cell are ten times as far apart as the others'."""
     quiet, apart = [0.99, 1.0, 1.01], [0.9, 1.0, 1.1]
     first, second = arm(quiet, cells=12), arm(quiet, cells=12)
@@ -217,3 +217,18 @@ def test_a_run_of_two_engines_is_set_side_by_side():
     alone = tuple(block for block in run.blocks if block.engine == "vllm")
     cells = tuple(cell for cell in run.cells if cell.block == alone[0].id)
     assert pairs(dataclasses.replace(run, blocks=alone, cells=cells)) == []
+
+
+def test_what_only_one_engine_says_of_its_execution_is_shown_beside_nothing():
+    """As of a run that is older than a key: the model runner is named since a release of the suite."""
+    run = synthetic_run(cells=2, models=("llama-3.1-8b-twin",))
+
+    def named(cell):
+        said = {"execution": {"model runner": "V2"}} if cell.id.startswith("vllm/") else {}
+        return dataclasses.replace(
+            cell,
+            boots=tuple(dataclasses.replace(boot, provenance=boot.provenance | said) for boot in cell.boots),
+        )
+
+    (pair,) = pairs(dataclasses.replace(run, cells=tuple(map(named, run.cells))))
+    assert ("model runner", "V2", "") in [(one.what, one.first, one.second) for one in pair.executions]

@@ -12,7 +12,8 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells, references
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
-from fixtures.models.model import SHIPPED, Model
+from fixtures.models.location import SHIPPED
+from fixtures.models.model import Model
 
 pytestmark = pytest.mark.cpu
 
@@ -115,7 +116,7 @@ def test_routing_is_captured_of_every_mixture_and_of_no_dense_model(name):
     assert {cell.block.model for cell in cells(loaded) if cell.workload.kind == "routing"} == mixtures
 
 
-def test_a_deployment_without_any_cell_is_told_why():
+def test_a_deployment_without_any_cell_is_refused_with_the_reason():
     loaded = deployments.load("trained-gpu", ENGINES)
     dense = dataclasses.replace(loaded, models=(dataclasses.replace(loaded.models[0], configuration="llama-3.1-8b"),))
     with pytest.raises(UsageError, match="trained-gpu: workloads: none is for any of its .* knows to have experts"):

@@ -143,9 +143,9 @@ def test_of_stages_that_differ_the_largest_counts():
 def test_stages_are_part_of_what_is_compared(tmp_path):
     found = spread(tmp_path)
     (block, _) = dict.fromkeys(one.block for one in cell.cells(found))
-    told = fingerprint(found, block, found.configuration("mixtral-8x7b"), [])
-    assert (told["nodes"], told["pipeline_parallel"]) == (2, 2)
-    assert baseline.path_of(tmp_path, told, "mixtral-8x7b").parent.name == "vllm-tp8pp2-random"
+    split = fingerprint(found, block, found.configuration("mixtral-8x7b"), [])
+    assert (split["nodes"], split["pipeline_parallel"]) == (2, 2)
+    assert baseline.path_of(tmp_path, split, "mixtral-8x7b").parent.name == "vllm-tp8pp2-random"
     alone = deployment.load("h200x1", ENGINES)
     block = cell.cells(alone)[0].block
     assert not {"nodes", "pipeline_parallel"} & set(fingerprint(alone, block, alone.configuration(block.model), []))

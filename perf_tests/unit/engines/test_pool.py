@@ -55,12 +55,12 @@ def block(tmp_path, pool):
 def test_a_server_apart_is_there_for_as_long_as_the_same_is_asked_for(pool, block, engine):
     measured = pool.server(block)
     assert pool.server(block) is measured
-    apart = pool.variant(block, capture_routing=True)
-    assert apart.id != measured.id
-    assert pool.variant(block, capture_routing=True) is apart
+    variant = pool.variant(block, capture_routing=True)
+    assert variant.id != measured.id
+    assert pool.variant(block, capture_routing=True) is variant
     other = pool.variant(block, kv_cache_bytes=2**20)
-    assert other.id not in (measured.id, apart.id)
-    assert pool.server(block).id not in (measured.id, apart.id, other.id), "what departs is never measured"
+    assert other.id not in (measured.id, variant.id)
+    assert pool.server(block).id not in (measured.id, variant.id, other.id), "what departs is never measured"
     assert len(fake_engine.boots(engine)) == 4
 
 

@@ -12,7 +12,7 @@ import pytest
 from fixtures.client.load import run
 from fixtures.client.request import Request
 from fixtures.engines.boot import boot
-from fixtures.engines.engine import BootSpec, Engine, Report
+from fixtures.engines.engine import BootSpec, Engine, Report, words
 from fixtures.engines.environment import Environment
 from fixtures.engines.process import ServerProcess
 from fixtures.engines.registry import ENGINES
@@ -37,17 +37,8 @@ class MockEngine(Engine):
     tells_compilation = True
 
     def command(self, python, spec, port):
-        model = self.model or spec.served_name
-        return [
-            sys.executable,
-            "-m",
-            "perf_tests.fakes.mock_server",
-            "--port",
-            str(port),
-            "--model",
-            model,
-            *self.options,
-        ]
+        options = words({"--port": port, "--model": self.model or spec.served_name})
+        return [sys.executable, "-m", "perf_tests.fakes.mock_server", *options, *self.options]
 
     def environment(self, spec):
         return {"PYTHONPATH": str(ROOT)}

@@ -1,6 +1,7 @@
 """SGLang: its command lines, its log and its answers."""
 
 import json
+import shlex
 
 import pytest
 
@@ -33,31 +34,11 @@ def spec(**changes):
 
 
 def test_sglang_is_started_on_the_loopback_interface_with_its_kv_budget_in_tokens():
-    assert SGLANG.command("python", spec(), 8123) == [
-        "python",
-        "-m",
-        "sglang.launch_server",
-        "--model-path",
-        "/models/m",
-        "--served-model-name",
-        "m-1",
-        "--tp-size",
-        "1",
-        "--dtype",
-        "bfloat16",
-        "--context-length",
-        "4096",
-        "--disable-radix-cache",
-        "--load-format",
-        "dummy",
-        "--skip-tokenizer-init",
-        "--max-total-tokens",
-        "245760",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "8123",
-    ]
+    assert shlex.join(SGLANG.command("python", spec(), 8123)) == (
+        "python -m sglang.launch_server --model-path /models/m --served-model-name m-1 --tp-size 1 --dtype bfloat16 "
+        "--context-length 4096 --disable-radix-cache --load-format dummy --skip-tokenizer-init --max-total-tokens 245760 "
+        "--host 127.0.0.1 --port 8123"
+    )
 
 
 def test_the_radix_cache_is_off_unless_an_option_says_how_it_is_to_evict():
@@ -67,6 +48,10 @@ def test_the_radix_cache_is_off_unless_an_option_says_how_it_is_to_evict():
     assert "--disable-radix-cache" in SGLANG.command("python", spec(options=("--sampling-backend", "pytorch")), 1)
 
 
+PHASES = [
+    *("importing", "starting workers", "loading weights", "weights loaded", "KV cache allocated"),
+    *("capturing CUDA graphs", "starting HTTP server", "warming up", "warm"),
+]
 # As two ranks would say it, in the formats of SGLang 0.5.17's source; below is a real log of one.
 SGLANG_LOG = """\
 [2026-11-24 02:17:00 TP0] Load weight end. elapsed=12.25 s, type=MixtralForCausalLM, avail mem=50.10 GB, mem usage=43.51 GB.
@@ -116,16 +101,8 @@ def test_a_boot_that_was_recorded_is_understood():
     assert (report.load_seconds, report.capture_seconds) == (0.24, pytest.approx(33.56 + 9.33))
     assert report.execution["MoE tables"] == "of another Triton: triton_3_1_0/E=8,N=14336,device_name=NVIDIA_H200.json"
     assert report.execution["CUDA graphs"] == "prefill breakable, 58 sizes up to 8192; decode full, 36 sizes up to 256"
-    assert list(dict.fromkeys(filter(None, map(SGLANG.phase, log.splitlines())))) == [
-        "starting workers",
-        "loading weights",
-        "weights loaded",
-        "KV cache allocated",
-        "capturing CUDA graphs",
-        "starting HTTP server",
-        "warming up",
-        "warm",
-    ]
+    phases = list(dict.fromkeys(filter(None, map(SGLANG.phase, log.splitlines()))))
+    assert phases == PHASES[1:], "the first is in a line that was not recorded"
 
 
 @pytest.mark.parametrize("info", ["", "[]", '{"internal_states": 7}', '{"internal_states": [null]}', "{"])
@@ -152,20 +129,10 @@ def test_sglangs_tables(line, expected):
     assert SGLANG.report(line, "http://127.0.0.1:9").execution["MoE tables"] == expected
 
 
-def test_the_phases_of_sglangs_boot_are_told_in_order():
+def test_the_phases_of_sglangs_boot_are_seen_in_order():
     log = fake_engine.SGLANG_LOG.format(model="m", tokens=1, port=1).splitlines()
     phases = [phase for phase in map(SGLANG.phase, [*log, "The server is fired up and ready to roll!"]) if phase]
-    assert phases == [
-        "importing",
-        "starting workers",
-        "loading weights",
-        "weights loaded",
-        "KV cache allocated",
-        "capturing CUDA graphs",
-        "starting HTTP server",
-        "warming up",
-        "warm",
-    ]
+    assert phases == PHASES
 
 
 def test_sglangs_profiler_answers_in_plain_text(tmp_path):

@@ -1,4 +1,4 @@
-"""What makes a card unfit to be measured on, and a repetition no repetition."""
+"""What makes a card's measurements invalid, and a repetition no repetition."""
 
 import dataclasses
 

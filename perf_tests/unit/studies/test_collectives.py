@@ -124,7 +124,7 @@ def small(experts=8, **changes):
     return from_config(config | changes, "test")
 
 
-def test_confined_routers_choose_from_the_first_share_alone(tmp_path):
+def test_skewed_routers_choose_from_the_first_share_alone(tmp_path):
     architecture = small()
     skewed_weights.write(architecture, tmp_path, 2)
     data = (tmp_path / "model.safetensors").read_bytes()
@@ -147,8 +147,8 @@ def test_confined_routers_choose_from_the_first_share_alone(tmp_path):
     assert parameters * 2 == max(entry["data_offsets"][1] for entry in header.values())
 
 
-def test_routers_that_cannot_be_confined_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="2 of 8 experts cannot be confined to one of 4 ranks"):
+def test_routers_that_cannot_be_skewed_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="2 of 8 experts do not fit one of 4 ranks"):
         skewed_weights.write(small(), tmp_path, 4)
     with pytest.raises(UsageError, match="this is llama"):
         skewed_weights.write(from_config(Model.load("llama-3.1-8b-twin", "test").config, "test"), tmp_path, 2)

@@ -40,7 +40,7 @@ def options(line):
 
 
 @pytest.mark.parametrize("engine", BENCHMARKS)
-def test_a_benchmark_is_told_the_same_traffic(engine, tmp_path):
+def test_a_benchmark_is_given_the_same_traffic(engine, tmp_path):
     line = ENGINES[engine].benchmark("python", SERVER, "/t", ONLINE, 7, tmp_path / "r.json")
     found = options(line)
     assert line[0] == "python"
@@ -207,7 +207,7 @@ TOLD = {
 }
 
 
-def told(text, tmp_path, seconds=60.0):
+def reported(text, tmp_path, seconds=60.0):
     result = tmp_path / "result.json"
     return benchmark(Wrote(text), Environment(tmp_path), SERVER, "/t", ONLINE, 1, result, seconds)
 
@@ -216,7 +216,7 @@ def told(text, tmp_path, seconds=60.0):
 def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, left_out):
     # A few tokens more than asked for: of text that a tokenizer made of tokens.
     line = json.dumps({key: value for key, value in (TOLD | {"total_input_tokens": 7560}).items() if key != left_out})
-    assert told(f"an older run\n{line}\n", tmp_path) == {
+    assert reported(f"an older run\n{line}\n", tmp_path) == {
         "ttft_p50": 0.02,
         "tpot_p50": 0.005,
         "itl_p50": 0.0055,
@@ -247,14 +247,14 @@ def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, 
 )
 def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, message, tmp_path):
     with pytest.raises(EngineError) as found:
-        told(text, tmp_path)
+        reported(text, tmp_path)
     assert str(found.value).startswith(f"vllm's own benchmark: {tmp_path / 'result.json'}: {message}")
     assert "\n" not in str(found.value)
 
 
 def test_a_benchmark_without_an_end_is_ended_and_its_server_taken_for_hung(tmp_path):
     with pytest.raises(EngineHung, match="vllm's own benchmark: no end within 2 s"):
-        told("", tmp_path, 2.0)
+        reported("", tmp_path, 2.0)
     assert not psutil.pid_exists(int((tmp_path / "result.log").read_text().splitlines()[0]))
 
 
@@ -271,8 +271,8 @@ def test_a_row_beside_the_server_s_log():
     """Of a server that wrote the first token after 50 ms and one every 5 ms from then on, warm-up before it."""
     workload = dataclasses.replace(ONLINE, num_prompts=2, output_len=3)
     log = [{"received": t, "written": [t + 0.05, t + 0.055, t + 0.06]} for t in (1.0, 2.0)]
-    told = {"ttft_p50": 0.053, "tpot_p50": 0.0051, "e2e_p50": 0.064, "itl_p50": 0.005}
-    line = bench_cross_check.row(workload, "ours", [{"received": 0.0, "written": [9.0]}, *log], told)
+    reported = {"ttft_p50": 0.053, "tpot_p50": 0.0051, "e2e_p50": 0.064, "itl_p50": 0.005}
+    line = bench_cross_check.row(workload, "ours", [{"received": 0.0, "written": [9.0]}, *log], reported)
     assert line.split()[-6:] == ["53.000", "+3.000", "5.100", "+0.100", "64.000", "+4.000"]
     with pytest.raises(EngineError, match="ours: the server's log hasn't the 2 requests of 'online-8'"):
-        bench_cross_check.row(workload, "ours", log[:1], told)
+        bench_cross_check.row(workload, "ours", log[:1], reported)
