@@ -50,7 +50,7 @@ MOVED = {
     "fixtures.cross_check": "fixtures.studies.cross_check",
     "fixtures.report.accept": "fixtures.store.accept",
     "fixtures.report.export": "fixtures.store.export",
-    "fixtures.report.figures": "perf_tests.documentation.figures",
+    "fixtures.report.figures": "perf_tests.documentation.generate",
     "fixtures.report.predictions": "fixtures.prediction",
     "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
     "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",
