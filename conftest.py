@@ -1,3 +1,3 @@
-"""Registers the suite's plugin. Options, markers and hooks are in fixtures/plugin/hooks.py."""
+"""Registers the suite's plugin: its options, its hooks and the fixtures that serving tests ask for."""
 
-pytest_plugins = ["fixtures.plugin.hooks"]
+pytest_plugins = ["fixtures.plugin.options", "fixtures.plugin.hooks", "fixtures.plugin.fixtures"]

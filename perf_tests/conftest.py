@@ -1,18 +1,45 @@
 """Property tests: no deadline per example, because machines are shared and a unit test asserts no time.
 
-And Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it.
+Ctrl-C reaches what tests start, also where a script started pytest with ``&``, which has shells ignore it. And where only
+serving tests are asked for, the directories of tests that boot no engine are not loaded.
 """
 
 import signal
+from pathlib import Path
 
-from hypothesis import Phase, settings
+import pytest
 
-settings.register_profile("moegauge", deadline=None)
-# For thousands of mutants, of which it is enough to know that a test fails: `tox -e mutation`.
-settings.register_profile(
-    "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
-)
-settings.load_profile("moegauge")
+from fixtures.plugin.hooks import only_serving
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+HERE = Path(__file__).parent
+# None of their tests is marked ``serving``; a directory of your own is always loaded.
+WITHOUT_SERVING = [
+    HERE / name for name in ("analytical", "documentation", "fakes", "faults", "session", "tools", "unit")
+]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave them out, unless the command line names one, or something in it."""
+    if collection_path not in WITHOUT_SERVING or not only_serving(config):
+        return None
+    named = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
+    return None if any(collection_path in (path, *path.parents) for path in named) else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Register the profiles before Hypothesis looks for the one of its option; what needs no property doesn't import it."""
+    if config.option.help or only_serving(config):
+        return
+    from hypothesis import Phase, settings
+
+    settings.register_profile("moegauge", deadline=None)
+    # For thousands of mutants, of which it is enough to know that a test fails: `tox -e mutation`.
+    settings.register_profile(
+        "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+    )
+    settings.load_profile("moegauge")

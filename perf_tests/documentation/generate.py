@@ -18,7 +18,7 @@ from fixtures.claims.ledger import LEDGER
 from fixtures.command import command
 from fixtures.errors import UsageError
 from fixtures.report.figures import svg
-from fixtures.store.baseline import write_atomically
+from fixtures.store.files import write_atomically
 from perf_tests.documentation import constants, faults, figures, golden, ledger_numbers, screens, simulations, tables
 from perf_tests.paths import GOLDEN, ROOT
 

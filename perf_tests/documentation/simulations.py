@@ -15,7 +15,7 @@ import shlex
 from pathlib import Path
 
 from fixtures.report.figures import svg
-from fixtures.store.baseline import write_atomically
+from fixtures.store.files import write_atomically
 from fixtures.studies.gate.__main__ import main as study
 from perf_tests.documentation import figures
 from perf_tests.paths import ROOT

@@ -83,7 +83,7 @@ def test_a_deployment_of_a_model_on_an_engine_with_a_metric_and_a_claim(copy):
         for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
             status, text = run(copy, *command)
             assert status == 0, text
-            if "unfit environment" not in text and " invalid" not in text:
+            if " invalid" not in text:
                 break
     assert re.search(r"^batch-of-8-is-free .* checked$", text, re.MULTILINE), "the last one says --claims"
     for cell in CELLS:

@@ -9,7 +9,7 @@ import pytest
 from fixtures.deployments.deployment import load, shipped
 from fixtures.engines.registry import ENGINES
 from fixtures.hardware import choice
-from fixtures.plugin import hooks as plugin
+from fixtures.plugin import options as plugin
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu

@@ -27,6 +27,7 @@ from fixtures.report import __main__ as report
 from fixtures.session.judge import Judge
 from fixtures.store import baseline
 from fixtures.store import run as run_module
+from fixtures.store.baseline import Update
 from fixtures.store.sample import SAMPLES, Sample
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
@@ -73,7 +74,8 @@ class Judging:
 
     def write(self, commit: str) -> None:
         fingerprint = self.judge().reference.fingerprint(self._cells[0].block)
-        baseline.write(self.path, fingerprint, list(map(record, self._cells)), {"id": commit}, "5.3.1", False)
+        records = list(map(record, self._cells))
+        baseline.write([Update(self.path, fingerprint, records, {"id": commit})], "5.3.1", append=False)
 
     def judge(self) -> Judge:
         return judge_beside(self._deployment, self._cells, self.root)

@@ -72,7 +72,7 @@ class Suite:
             if kept:
                 kept.unlink(missing_ok=True)
             done = self.run(*options)
-            if "unfit environment" not in done.stdout:
+            if "every boot is invalid" not in done.stdout:
                 break
         return done
 
@@ -132,6 +132,21 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
     assert nights[0].tolerance == 0.5
     judged = {f"{entry.cell} {entry.metric}" for entry in history.read(path)}
     assert f"history: {len(judged)} lines appended to {path}" in first.stdout
+
+
+@pytest.mark.faults
+def test_a_baseline_of_another_fingerprint_is_not_appended_to(suite):
+    with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
+        suite.measured(url)
+        path = suite.baseline()
+        path.write_text(path.read_text().replace('"tensor_parallel": 1', '"tensor_parallel": 2'))
+        before = path.read_bytes()
+        done = suite.run("-m", "serving", "--engine-url", url, "--update-baselines=append")
+    assert done.returncode == 1, done.stdout
+    refusal = f"not written: {path}: its fingerprint differs from this run's: replace it instead of appending"
+    assert re.findall(r"^(?:not written|baseline written): .*", done.stdout, re.MULTILINE) == [refusal]
+    assert path.read_bytes() == before
+    assert refusal in (suite.directory / "run" / "report.md").read_text()
 
 
 @pytest.mark.faults
@@ -353,3 +368,20 @@ def test_collection_imports_no_engine(suite):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "IMPORTED []" in done.stdout
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    "options", [("--collect-only", "-q", "-m", "serving"), ("--help",)], ids=lambda given: given[-1]
+)
+def test_what_measures_nothing_imports_nothing_that_is_slow_to_import(options):
+    slow = ("pandas", "scipy", "jinja2", "matplotlib", "tokenizers", "uvloop", "tabulate", "fixtures.report.page")
+    code = (
+        f"import sys, pytest; pytest.main([*{options}, '-p', 'no:cacheprovider', '-p', 'no:anyio']);"
+        f"print('IMPORTED', [name for name in {slow} if name in sys.modules]);"
+        "print('MODULES', *(name for name in sys.modules if name.startswith('perf_tests.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "IMPORTED []" in done.stdout, done.stdout + done.stderr
+    (modules,) = re.findall(r"^MODULES(.*)$", done.stdout, re.MULTILINE)
+    assert not [name for name in modules.split() if name.startswith(("perf_tests.unit.", "perf_tests.faults."))]

@@ -196,7 +196,7 @@ def test_help_explains_every_option_in_one_group_and_the_markers_are_listed():
     group = re.split(r"\n(?=\S)", rest)[0]
     options = re.split(r"\n  (?=--)", "\n" + group)[1:]
     names = {option.split()[0].partition("=")[0].rstrip("[") for option in options}
-    own = set(re.findall(r'add\(\s*"(--[\w-]+)"', (ROOT / "fixtures" / "plugin.py").read_text()))
+    own = set(re.findall(r'add\(\s*"(--[\w-]+)"', (ROOT / "fixtures" / "plugin" / "options.py").read_text()))
     assert own == names
     for option in options:
         assert len(option.split()) > 4, f"unexplained: {option}"

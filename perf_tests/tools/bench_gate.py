@@ -15,6 +15,7 @@ from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 from perf_tests.fakes.judging import judge_beside
 
@@ -70,7 +71,8 @@ def main() -> None:
             for cell in every
         ]
         block = every[0].block
-        baseline.write(judge.reference.path(block), judge.reference.fingerprint(block), records, {}, "5", append=False)
+        update = Update(judge.reference.path(block), judge.reference.fingerprint(block), records, {})
+        baseline.write([update], "5", append=False)
         boots = {cell: [sample(f"now-{i}", 0.08) for i in range(BOOTS)] for cell in every}
         seconds = []
         for _ in range(REPETITIONS):

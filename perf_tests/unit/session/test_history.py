@@ -7,6 +7,7 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
+from fixtures.session.record import entries
 from fixtures.session.session import Session
 from fixtures.store.sample import Sample
 from perf_tests.fakes.history_entries import FIRST
@@ -28,7 +29,7 @@ def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     for one in (cell, other):
         for metric in judge.metrics(one):
             night.verdict(one, metric)
-    (entry,) = night.entries("run", FIRST)
+    (entry,) = entries(night, "run", FIRST)
     assert (entry.cell, entry.metric, entry.value, entry.boots) == (cell.id, "completed", 8.0, 1)
     assert (entry.outcome, entry.baseline, entry.commit, entry.engine_version) == ("no baseline", None, "abc", "0.32.0")
     assert (entry.time, entry.run) == (FIRST.isoformat(), "run")

@@ -14,6 +14,7 @@ from fixtures.gate.verdict import Outcome
 from fixtures.hardware import host
 from fixtures.metrics import METRICS
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 from perf_tests.fakes.judging import judge_beside
 from perf_tests.paths import ROOT
@@ -50,7 +51,7 @@ class Bench:
             "stats": {"median": 0.05},
         }
         path, fingerprint = judge.reference.path(self.cell.block), judge.reference.fingerprint(self.cell.block)
-        baseline.write(path, fingerprint, [record], {"id": "abc"}, "5.3.1", append=False)
+        baseline.write([Update(path, fingerprint, [record], {"id": "abc"})], "5.3.1", append=False)
         judge.read_baselines()
         return judge
 

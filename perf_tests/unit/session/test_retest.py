@@ -18,6 +18,7 @@ from fixtures.metrics import METRICS
 from fixtures.session import session as session_module
 from fixtures.session.session import Session
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
 from fixtures.studies.gate import power
 from perf_tests.fakes.judging import Draws, judge_beside
@@ -84,7 +85,7 @@ def compared(tmp_path_factory):
         ]
         path = judge.reference.path(every[0].block)
         path.unlink(missing_ok=True)
-        baseline.write(path, judge.reference.fingerprint(every[0].block), records, {}, "5", append=False)
+        baseline.write([Update(path, judge.reference.fingerprint(every[0].block), records, {})], "5", append=False)
         judge.read_baselines()
         stored = [[boot.metrics["latency"] for boot in judge.reference.boots(cell)[0]] for cell in every]
         session = Session(judge, None, root)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +36,15 @@ def valid(told):
     return {id_: names for id_, names in measured.items() if names}
 
 
+def renamed(told, suffix, of=""):
+    """The run with other boots: those of one block, or all."""
+    cells = []
+    for cell in told.cells:
+        boots = tuple(dataclasses.replace(boot, boot=f"{boot.boot}-{suffix}") for boot in cell.boots)
+        cells.append(dataclasses.replace(cell, boots=boots) if of in ("", cell.block) else cell)
+    return dataclasses.replace(told, cells=tuple(cells))
+
+
 def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, told):
     directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
     assert accept.main([directory, "--baselines", str(root)]) == 0
@@ -57,13 +68,7 @@ def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, 
 
 def test_appended_once(tmp_path, capsys, told):
     directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
-    later = dataclasses.replace(
-        told,
-        cells=tuple(
-            dataclasses.replace(cell, boots=tuple(dataclasses.replace(b, boot=f"{b.boot}-later") for b in cell.boots))
-            for cell in told.cells
-        ),
-    )
+    later = renamed(told, "later")
     assert accept.main([directory, "--baselines", str(root)]) == 0
     assert accept.main([left(tmp_path / "later", later), "--baselines", str(root), "--append"]) == 0
     assert boots(root) == {id_: names + [f"{n}-later" for n in names] for id_, names in valid(told).items()}
@@ -78,13 +83,13 @@ def test_chosen_cells_alone(tmp_path, told):
     assert list(boots(root)) == [chosen]
 
 
-def test_an_unfit_cell_is_named_and_left_out(tmp_path, capsys, told):
+def test_an_invalid_cell_is_named_and_left_out(tmp_path, capsys, told):
     first = told.cells[0]
-    unfit = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
-    night = dataclasses.replace(told, cells=(unfit, *told.cells[1:]))
+    invalid = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
+    night = dataclasses.replace(told, cells=(invalid, *told.cells[1:]))
     root = tmp_path / "baselines"
     assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
-    assert f"left out: {first.id}: measured in an unfit environment" in capsys.readouterr().out
+    assert f"left out: {first.id}: every boot is invalid" in capsys.readouterr().out
     assert first.id not in boots(root)
 
 
@@ -98,6 +103,38 @@ def test_what_one_file_refuses_no_file_gets(tmp_path, capsys, told):
     assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
     assert "replace it instead of appending" in capsys.readouterr().err
     assert boots(root) == kept
+
+
+def files(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_boot_that_one_file_has_already_leaves_every_file_as_it_was(tmp_path, capsys, told):
+    root, first = tmp_path / "baselines", told.blocks[0]
+    other = renamed(told, "before", of=first.id)
+    assert accept.main([left(tmp_path / "before", other), "--baselines", str(root)]) == 0
+    kept = files(root)
+    assert len(kept) == len(told.blocks)
+    assert accept.main([left(tmp_path / "run", told), "--baselines", str(root), "--append"]) == 2
+    assert "is already in the baseline" in capsys.readouterr().err
+    assert files(root) == kept
+
+
+def test_a_directory_that_cannot_be_written_leaves_every_file_as_it_was(tmp_path, capsys, told):
+    root, last = tmp_path / "baselines", told.blocks[-1]
+    directory = left(tmp_path / "run", told)
+    assert accept.main([directory, "--baselines", str(root)]) == 0
+    place = baseline.path_of(root, last.fingerprint, last.model).parent
+    shutil.rmtree(place)
+    place.symlink_to("/proc/moegauge")
+    kept = files(root)
+    assert kept
+    capsys.readouterr()
+    assert accept.main([left(tmp_path / "later", renamed(told, "later")), "--baselines", str(root)]) == 2
+    captured = capsys.readouterr()
+    assert re.match(rf"error: {re.escape(str(place))}/\S+\.json: cannot be written: ", captured.err)
+    assert not captured.out
+    assert files(root) == kept
 
 
 def test_a_boot_counts_once(tmp_path, capsys, told):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
 from fixtures.store import baseline
+from fixtures.store.baseline import Update
 
 pytestmark = pytest.mark.cpu
 FINGERPRINT = {"hardware": "cpu", "devices": 0, "engine": "vllm", "tensor_parallel": 2, "weights": "random"}
@@ -31,7 +32,7 @@ def record(*boots, cell=CELL, workload=None):
 
 
 def write(path, *records, append=False, fingerprint=FINGERPRINT):
-    baseline.write(path, fingerprint, list(records), {"id": "abc"}, "5.2.3", append)
+    baseline.write([Update(path, fingerprint, records, {"id": "abc"})], "5.2.3", append)
 
 
 def test_what_is_written_is_read_back(tmp_path):

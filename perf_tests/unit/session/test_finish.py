@@ -1,0 +1,278 @@
+"""What a session leaves when it ends: files all or none, and remarks that say what became of them."""
+
+import dataclasses
+import datetime
+import json
+import re
+
+import pytest
+
+from fixtures.deployments.cell import cells
+from fixtures.deployments.deployment import load
+from fixtures.engines.registry import ENGINES
+from fixtures.session import finish
+from fixtures.session.build import SessionConfig
+from fixtures.session.finish import Records, Remark
+from fixtures.session.measurer import Measurer
+from fixtures.session.options import Options
+from fixtures.session.session import Session
+from fixtures.session.source import Servers
+from fixtures.store import baseline, history, run
+from fixtures.store.sample import Sample
+from perf_tests.fakes.judging import judge_beside
+
+pytestmark = pytest.mark.cpu
+BEGAN = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
+
+
+def sample(boot, duration=1.0, invalid=""):
+    values = {"duration": duration, "completed": 150.0}
+    return Sample(boot, "h", BEGAN.isoformat(), values, {}, {"commit": "abc", "kernel": boot}, invalid=invalid)
+
+
+class Ending:
+    """A session about to end. It has measured a cell at TP=1 and one at TP=2: their baselines are in two directories."""
+
+    def __init__(self, directory):
+        self.directory, self.root = directory, directory / "baselines"
+        self.deployment = load("cpu", ENGINES)
+        chosen = cells(self.deployment, ["*/llama-3.1-8b-twin/*/offline-150"])
+        self.first, self.second = chosen
+        self.judge = judge_beside(self.deployment, chosen, self.root)
+        servers = Servers(Measurer(self.deployment, [], None), None)
+        self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
+        self.measured = {self.first: [sample("1")], self.second: [sample("1", 2.0)]}
+
+    def finish(self, records=True, candidate="", meanwhile=lambda: None, **options):
+        """How the session ends; verdicts are given before, as tests would ask for them, and something happens meanwhile."""
+        config = SessionConfig(
+            Options(**options),
+            self.deployment,
+            self.judge.cells,
+            [],
+            "",
+            "run-1",
+            BEGAN,
+            self.directory / "run",
+            self.session,
+            candidate,
+        )
+        self.session.boots.update(self.measured)
+        self.judge.read_baselines()
+        for cell in self.judge.cells:
+            for metric in self.judge.metrics(cell):
+                self.session.verdict(cell, metric)
+        meanwhile()
+        handed = Records({cell: self.record(cell) for cell in self.measured}, {"id": "abc"}, "5.3.1")
+        return finish.finish(config, handed if records else None, {"claim-1": ["passed"]}, lambda cells: "again")
+
+    def record(self, cell):
+        return {
+            "fullname": cell.id,
+            "name": cell.workload.name,
+            "extra_info": {"workload": cell.workload.definition(), "boots": []},
+        }
+
+    def path(self, cell):
+        return self.judge.reference.path(cell.block)
+
+    def boots(self, cell):
+        return [boot.boot for boot in baseline.read(self.path(cell)).cells[cell.id].boots]
+
+    def files(self):
+        return {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def ending(tmp_path):
+    return Ending(tmp_path)
+
+
+@pytest.fixture
+def next_night(ending, tmp_path):
+    """The session after one that wrote the baselines of both models, with boots of its own."""
+    ending.finish(update_baselines="replace")
+    later = Ending(tmp_path)
+    later.measured = {later.first: [sample("2")], later.second: [sample("2", 2.0)]}
+    return later
+
+
+def texts(finished, level):
+    return [remark.text for remark in finished.remarks if remark.level == level]
+
+
+def test_baselines_of_both_models_are_written_and_named(ending):
+    done = ending.finish(update_baselines="replace")
+    assert not done.failed
+    paths = [ending.path(cell) for cell in (ending.first, ending.second)]
+    assert sorted(ending.files()) == sorted(paths)
+    assert ending.boots(ending.first) == ["1"]
+    for path in paths:
+        assert Remark(f"baseline written: {path}") in done.remarks
+    assert Remark("moved: nothing beyond its tolerance") in done.remarks
+    assert not texts(done, "error")
+    assert json.loads(paths[0].read_text())["commit_info"] == {"id": "abc"}
+
+
+def test_without_being_asked_no_baseline_is_written(ending):
+    done = ending.finish(records=False)
+    assert not ending.files()
+    assert not done.failed
+    paths = [ending.path(cell) for cell in (ending.first, ending.second)]
+    assert [remark.level for remark in done.remarks] == ["warning", "warning"]
+    for path, remark in zip(paths, done.remarks, strict=True):
+        assert re.fullmatch(rf"no baseline for \d metrics: no {path}: write it with --update-baselines", remark.text)
+
+
+def test_what_is_written_holds_the_valid_boots_of_the_end(ending):
+    ending.measured[ending.first] = [sample("1", invalid="throttled"), sample("2"), sample("3")]
+    ending.finish(update_baselines="replace")
+    assert ending.boots(ending.first) == ["2", "3"]
+
+
+def test_boots_are_appended(next_night):
+    done = next_night.finish(update_baselines="append")
+    assert not done.failed
+    assert next_night.boots(next_night.first) == next_night.boots(next_night.second) == ["1", "2"]
+
+
+def refused(ending, **options):
+    """The reason for which nothing was written, all files being as they were."""
+    before = ending.files()
+    done = ending.finish(update_baselines="append", **options)
+    assert ending.files() == before
+    assert done.failed
+    assert not [remark for remark in done.remarks if "baseline written" in remark.text]
+    (text,) = texts(done, "error")
+    assert text.startswith("not written: ")
+    assert text in done.run.remarks, "the report says it too"
+    return text
+
+
+def test_another_fingerprint_in_the_second_file_leaves_the_first_as_it_was(next_night):
+    path = next_night.path(next_night.second)
+    path.write_text(path.read_text().replace('"tensor_parallel": 2', '"tensor_parallel": 4'))
+    assert f"{path}: its fingerprint differs from this run's" in refused(next_night)
+
+
+def test_a_boot_that_the_second_file_has_leaves_the_first_as_it_was(next_night):
+    next_night.measured[next_night.second] = [sample("1", 2.0)]
+    assert f"{next_night.second.id}: boot 1 is already in the baseline" in refused(next_night)
+
+
+def test_a_second_directory_that_cannot_be_written_leaves_the_first_file_as_it_was(next_night):
+    first, second = (next_night.path(cell) for cell in (next_night.first, next_night.second))
+    before = first.read_bytes()
+
+    def meanwhile():
+        second.unlink()
+        second.parent.rmdir()
+        second.parent.symlink_to("/proc/moegauge")
+
+    done = next_night.finish(update_baselines="replace", meanwhile=meanwhile)
+    assert done.failed
+    assert first.read_bytes() == before
+    assert list(next_night.files()) == [first]
+    (text,) = texts(done, "error")
+    assert text.startswith(f"not written: {second}: cannot be written: ")
+
+
+def test_a_cell_without_a_valid_boot_is_left_out_and_named(ending):
+    ending.measured[ending.second] = [sample("1", invalid="throttled")]
+    done = ending.finish(update_baselines="replace")
+    assert not done.failed
+    assert list(ending.files()) == [ending.path(ending.first)]
+    assert texts(done, "error") == [f"left out of the baselines, every boot is invalid: {ending.second.id}"]
+
+
+def test_baselines_and_history_fail_on_their_own(ending, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "history.jsonl"
+    ending.measured[ending.second] = [sample("1", invalid="throttled")]
+    done = ending.finish(update_baselines="replace", history=path)
+    assert done.failed
+    assert ending.boots(ending.first) == ["1"]
+    assert Remark(f"baseline written: {ending.path(ending.first)}") in done.remarks
+    left_out, not_written = texts(done, "error")
+    assert left_out.startswith("left out of the baselines")
+    assert not_written.startswith(f"not written: {path}: cannot be written")
+
+
+def test_a_history_is_appended_to_also_where_baselines_are_refused(next_night, tmp_path):
+    path = tmp_path / "history.jsonl"
+    next_night.measured[next_night.second] = [sample("1", 2.0)]
+    before = next_night.files()
+    done = next_night.finish(update_baselines="append", history=path)
+    assert done.failed
+    assert next_night.files() == before
+    count = len(history.read(path))
+    assert count
+    assert Remark(f"history: {count} lines appended to {path}") in done.remarks
+
+
+def test_a_report_that_fails_costs_no_baseline(ending, monkeypatch):
+    monkeypatch.setattr(finish.reports, "write", lambda *_: 1 / 0)
+    done = ending.finish(update_baselines="replace")
+    assert done.failed
+    assert done.run is None
+    assert ending.boots(ending.first) == ["1"]
+    (text,) = texts(done, "error")
+    assert text.startswith("not written: report: ZeroDivisionError('division by zero'); `python -m fixtures.report ")
+
+
+def test_a_report_that_cannot_be_written_is_named(ending, tmp_path):
+    (tmp_path / "run").write_text("a file where the directory should be")
+    done = ending.finish(records=False)
+    assert done.failed
+    (text,) = texts(done, "error")
+    assert text.startswith(f"not written: {tmp_path / 'run'}")
+
+
+def test_the_reports_say_what_the_summary_says(ending, tmp_path):
+    done = ending.finish(update_baselines="replace")
+    assert done.run.remarks == tuple(remark.text for remark in done.remarks)
+    assert done.run.claims == {"claim-1": ("passed",)}
+    assert run.read(tmp_path / "run").remarks == done.run.remarks
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_what_differs_from_the_baseline_is_a_warning(next_night):
+    done = next_night.finish(records=False)
+    assert "changed since the baseline: kernel 1 -> 2" in texts(done, "warning")
+
+
+def test_cells_of_the_baseline_that_nothing_measures_are_named_by_file(next_night):
+    path = next_night.path(next_night.first)
+    data = json.loads(path.read_text())
+    data["benchmarks"].append(data["benchmarks"][0] | {"fullname": "vllm/llama-3.1-8b-twin/tp1/offline-9"})
+    path.write_text(json.dumps(data))
+    done = next_night.finish(records=False)
+    (text,) = [text for text in texts(done, "warning") if "offline-9" in text]
+    assert text.startswith(f"{path}: nothing measures vllm/llama-3.1-8b-twin/tp1/offline-9 any more: ")
+
+
+def test_an_improvement_asks_for_a_new_baseline_until_there_is_one(next_night):
+    better = dataclasses.replace(sample("2"), metrics={"duration": 1.0, "completed": 151.0})
+    verdicts = next_night.session.verdicts
+
+    def improved():
+        key = (next_night.first.id, "completed")
+        verdicts[key] = dataclasses.replace(
+            verdicts[key], outcome=finish.Outcome.IMPROVEMENT, baseline=150.0, value=151.0, change=1 / 150
+        )
+
+    next_night.measured[next_night.first] = [better]
+    asked = "better than the baseline: commit a new one with --update-baselines, or later losses will hide in it"
+    assert Remark(asked) in next_night.finish(records=False, meanwhile=improved).remarks
+    assert Remark(asked) not in next_night.finish(records=False, meanwhile=improved, candidate="vllm new").remarks
+    done = next_night.finish(update_baselines="replace", meanwhile=improved)
+    assert Remark(asked) not in done.remarks
+    moved = f"moved: {next_night.first.id} completed 150 requests -> 151 requests (+0.7%)"
+    assert Remark(moved) in done.remarks
+
+
+def test_a_comparison_and_its_profiles_are_described(ending):
+    ending.session.profiles[ending.first] = "run/profile/x"
+    remarks = ending.finish(records=False, candidate="vllm of new").remarks
+    assert remarks[0] == Remark("baseline is this session's engine, value the candidate: vllm of new")
+    assert Remark(f"profile of {ending.first.id}: run/profile/x") in remarks
