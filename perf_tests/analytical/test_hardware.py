@@ -1,4 +1,4 @@
-"""The data file: every figure has a source and a plausible value, and mistakes in names are told."""
+"""The data file: every figure has a source and a plausible value, and mistakes in names are reported."""
 
 import dataclasses
 import tomllib

@@ -1,6 +1,6 @@
 """A judge beside baselines in a directory, and a source of samples that boots nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,10 @@ from fixtures.deployments.cell import Cell
 from fixtures.deployments.deployment import Deployment
 from fixtures.session.judge import Judge
 from fixtures.session.reference.baselines import CommittedBaselines
+from fixtures.store import baseline
+from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
+from perf_tests.fakes.samples import record
 
 
 class Draws:
@@ -43,3 +46,12 @@ def nothing(cell: Cell, boot: int) -> Sample:
 def judge_beside(deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws | None = None) -> Judge:
     """A judge of what ``draws`` gives, or of boots that the test puts in place, by the baselines under ``root``."""
     return Judge(deployment, cells, CommittedBaselines(deployment, [], root, draws or Draws(nothing)))
+
+
+def commit(judge: Judge, stored: Mapping[Cell, Sequence[Sample]], of: str = "abc") -> Path:
+    """Write the boots of cells of one engine and model as the baseline that the judge looks for; returns the file."""
+    (block,) = {cell.block for cell in stored}
+    path, fingerprint = judge.reference.path(block), judge.reference.fingerprint(block)
+    records = [record(cell.id, boots, cell.workload.definition()) for cell, boots in stored.items()]
+    baseline.write([Update(path, fingerprint, records, {"id": of})], "5.3.1", append=False)
+    return path

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from perf_tests.faults.suite import Suite
+from perf_tests.fakes.suite import Suite
 
 
 @pytest.fixture

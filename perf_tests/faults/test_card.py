@@ -9,13 +9,16 @@ import pytest
 
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
+from perf_tests.fakes.deployments import FAKE
 from perf_tests.fakes.server_process import server_log
 from perf_tests.fakes.shared_object import GIB, Cards, compiled
-from perf_tests.faults.suite import DEPLOYMENT, ROOT, Suite, wait_until
+from perf_tests.fakes.suite import Suite
+from perf_tests.fakes.waiting import wait_until
+from perf_tests.paths import ROOT
 
 # batch-4 asks for more tokens than its warm-up does, so that the server's log tells them apart.
 REPETITION_TOKENS = 24
-ON_A_CARD = DEPLOYMENT.replace('hardware = "cpu"', 'hardware = "H200"').replace("repetitions = 3", "repetitions = 2")
+ON_A_CARD = FAKE.replace('hardware = "cpu"', 'hardware = "H200"').replace("repetitions = 3", "repetitions = 2")
 HEAD, BATCH_4, TAIL = ON_A_CARD.partition('name = "batch-4"')
 ON_A_CARD = HEAD + BATCH_4 + TAIL.replace("output_len = 8", f"output_len = {REPETITION_TOKENS}")
 # Slow enough that something can happen to a card in the middle of a cell.
@@ -232,6 +235,36 @@ def test_two_suites_on_two_cards(suite, second, cards):
     ]
 
 
+CHOOSE = """
+import sys
+from fixtures.engines.registry import ENGINES
+from fixtures.errors import UsageError
+from fixtures.hardware import choice
+for _ in sys.stdin:
+    try:
+        print(choice.choose(ENGINES).name, flush=True)
+    except UsageError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def choose(library, tmp_path_factory):
+    """The deployment that is taken without an option, or the error, beside cards that NVML shows thus."""
+    cards = Cards(library, tmp_path_factory.mktemp("choice") / "nvml")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", CHOOSE], cwd=ROOT, env=os.environ | cards.variables, **pipes)
+
+    def chosen(**values):
+        cards.show(**dict.fromkeys(("init", "mig", "mig_of_1", "mig_of_2"), 0) | {"count": 1} | values)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    yield chosen
+    process.communicate()
+
+
 @pytest.mark.parametrize(
     ("values", "chosen"),
     [
@@ -243,30 +276,11 @@ def test_two_suites_on_two_cards(suite, second, cards):
     ],
 )
 @pytest.mark.cpu
-def test_the_deployment_is_that_of_the_cards(library, tmp_path, values, chosen):
-    cards = Cards(library, tmp_path / "nvml")
-    cards.show(**values)
-    assert _chosen(cards) == chosen
+def test_the_deployment_is_that_of_the_cards(choose, values, chosen):
+    assert choose(**values) == chosen
 
 
 @fault("Card", "none that a shipped deployment is for", "a usage error: what there is, and what to copy", quick=True)
-def test_cards_of_no_deployment(library, tmp_path):
-    cards = Cards(library, tmp_path / "nvml")
-    cards.show(mig=1)
+def test_cards_of_no_deployment(choose):
     message = "no shipped deployment is for 1 x NVIDIA H200 besides those in MIG mode (GPU 0; `nvidia-smi -mig 0`"
-    assert message in _chosen(cards)
-
-
-def _chosen(cards):
-    """The deployment that is taken without an option, or the last line of the error."""
-    code = "from fixtures.engines import registry; from fixtures.hardware import choice"
-    code += "; print(choice.choose(registry.ENGINES).name)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | cards.variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or done.stderr.splitlines()[-1]
+    assert message in choose(mig=1)

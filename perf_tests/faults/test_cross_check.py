@@ -20,11 +20,11 @@ from fixtures.session.warm_up import WARM_UP_TOKENS
 from fixtures.studies.cross_check import CrossCheck, selected
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
+from perf_tests.fakes.deployments import FAKE
 from perf_tests.fakes.fake_engine import ROOT
 from perf_tests.fakes.server_process import server_log
 from perf_tests.fakes.shared_object import Cards, compiled
-from perf_tests.faults import suite as suite_module
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.waiting import wait_until
 
 MODEL = "llama-3.1-8b-twin"
 MARK = "MOEGAUGE_CROSS_CHECK"
@@ -32,7 +32,7 @@ MARK = "MOEGAUGE_CROSS_CHECK"
 DISTURBED, ATTEMPTS = ("ms late (limit", "median_itl_ms is 0.0"), 4
 # Two cells of both engines; a batch is what a server has served per pass of warm-up, and by each client in each round.
 BATCH = 32
-BEFORE, _, AFTER = suite_module.DEPLOYMENT.partition("[[workloads]]")[0].partition("[[models]]")
+BEFORE, _, AFTER = FAKE.partition("[[workloads]]")[0].partition("[[models]]")
 DEPLOYMENT = f"""
 {BEFORE.replace('["vllm"]', '["vllm", "sglang"]').replace("boot_timeout = 5", "boot_timeout = 60")}
 kv_cache_gib = 1
@@ -147,7 +147,7 @@ def errors(done):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
-def test_a_benchmark_that_tells_other_times_differs(both, engine):
+def test_a_benchmark_that_reports_other_times_differs(both, engine):
     both.suite.boots_with("--ttft 0.1 --gap 0.02 --benchmark-factor 1.5")
     done = both.run(f"--cells={engine}/*/batch-*", "--rounds=3", "--again")
     assert done.returncode == 1, done.stderr
@@ -345,14 +345,14 @@ def test_a_card_in_use(both, tmp_path):
 
 @pytest.mark.faults
 def test_cells_share_the_measurer_s_warm_up(both, tmp_path):
-    """A server that compiles for every length of a prompt: short answers until it is steady, then it is told, once."""
+    """A server that compiles for every length: short answers until it is steady, then its garbage is frozen, once."""
     both.suite.boots_with("--ttft 0.1 --gap 0.02 --jit 1.5")
     chosen = deployment_module.load(str(both.suite.deployment), ENGINES)
     (cell,) = selected(chosen, ["sglang/*/offline-40"])
     pool = Pool(chosen, tmp_path / "run", {"sglang": both.environment}, {}, [], lambda phase: None)
     checker = CrossCheck(chosen, tmp_path / "run", pool, again=False)
     try:
-        for passes, told in ((3, 1), (2, 0)):  # the first one compiles
+        for passes, times in ((3, 1), (2, 0)):  # the first one compiles
             rounds, failure = checker.check(cell, 1)
             assert (len(rounds), failure) == (1, "")
             server = pool.variant(cell.block, tokenizer=str((tmp_path / "run" / f"tokenizer-{MODEL}").resolve()))
@@ -362,7 +362,7 @@ def test_cells_share_the_measurer_s_warm_up(both, tmp_path):
             assert set(short) == {WARM_UP_TOKENS}
             assert len(short) >= 40 * passes
             assert asked[len(short) :] == [20] * 80
-            assert len([entry for entry in log if "frozen" in entry]) == told
+            assert len([entry for entry in log if "frozen" in entry]) == times
     finally:
         pool.stop()
 

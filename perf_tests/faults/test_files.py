@@ -27,15 +27,15 @@ from fixtures.report import __main__ as report
 from fixtures.session.judge import Judge
 from fixtures.store import baseline
 from fixtures.store import run as run_module
-from fixtures.store.baseline import Update
-from fixtures.store.sample import SAMPLES, Sample
+from fixtures.store.sample import SAMPLES
 from fixtures.workloads import sharegpt
 from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
-from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.deployments import FAKE, load, toml
+from perf_tests.fakes.judging import commit, judge_beside
+from perf_tests.fakes.mutations import damaged, misfilled
+from perf_tests.fakes.samples import sample
 from perf_tests.fakes.synthetic_run import synthetic_run
-from perf_tests.faults.mutations import damaged, misfilled
-from perf_tests.faults.suite import DEPLOYMENT
 
 LINE = "a usage error of one line before anything boots: the file and the place"
 FOLLOWS = "a usage error of one line, or verdicts that follow from what the file says"
@@ -47,15 +47,8 @@ VALUES = {
 CLAIMS = "\n[[claim]]".join(LEDGER.read_text(encoding="utf-8").split("\n[[claim]]")[:4])
 
 
-def sample(boot, cell):
-    metrics = VALUES[cell.workload.name]
-    return Sample(f"b{boot}", "h", "2026-11-24T02:17:00+00:00", dict(metrics), {}, {"commit": "abc"})
-
-
-def record(cell):
-    boots = [sample(i, cell).__dict__ for i in range(2)]
-    extra = {"workload": cell.workload.definition(), "boots": boots}
-    return {"fullname": cell.id, "extra_info": extra, "stats": {"median": 0.05}}
+def measured(boot, cell):
+    return sample(f"b{boot}", metrics=dict(VALUES[cell.workload.name]), provenance={"commit": "abc"})
 
 
 class Judging:
@@ -63,19 +56,14 @@ class Judging:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        path = directory / "fake.toml"
-        path.write_text(DEPLOYMENT)
         self.root = directory / "baselines"
-        self._deployment = deployments.load(str(path), ENGINES)
+        self._deployment = load(directory, FAKE)
         self._cells = cells(self._deployment)
-        self.path = self.judge().reference.path(self._cells[0].block)
-        self.write("abc")
+        self.path = self.write("abc")
         self.sound = json.loads(self.path.read_text())
 
-    def write(self, commit: str) -> None:
-        fingerprint = self.judge().reference.fingerprint(self._cells[0].block)
-        records = list(map(record, self._cells))
-        baseline.write([Update(self.path, fingerprint, records, {"id": commit})], "5.3.1", append=False)
+    def write(self, of: str) -> Path:
+        return commit(self.judge(), {cell: [measured(i, cell) for i in range(2)] for cell in self._cells}, of)
 
     def judge(self) -> Judge:
         return judge_beside(self._deployment, self._cells, self.root)
@@ -85,7 +73,7 @@ class Judging:
         self.path.write_bytes(data)
         judge = self.judge()
         judge.read_baselines()
-        judge.reference.judged.boots.update({cell: [sample(9, cell)] for cell in self._cells})
+        judge.reference.judged.boots.update({cell: [measured(9, cell)] for cell in self._cells})
         trial = judge.trial(self._cells)
         return {
             (cell.id, metric.name): judge.verdict(cell, metric, trial).outcome
@@ -307,7 +295,7 @@ def load_deployment(path, data):
     "Files", "a deployment cut at any byte", "a usage error of one line, or what is before the cut, if that is whole"
 )
 def test_a_deployment_cut_anywhere(tmp_path):
-    text = DEPLOYMENT.encode()
+    text = FAKE.encode()
     whole = [cell.workload.name for cell in cells(deployments.load(_written(tmp_path / "whole.toml", text), ENGINES))]
     for end in range(len(text)):
         path = tmp_path / "cut.toml"
@@ -319,7 +307,7 @@ def test_a_deployment_cut_anywhere(tmp_path):
 @fault("Files", "bytes of a deployment damaged (2000 mutations)", "a usage error of one line, or a sound deployment")
 def test_damaged_bytes_of_a_deployment(tmp_path):
     @settings(max_examples=2000)
-    @given(damaged(DEPLOYMENT.encode()))
+    @given(damaged(FAKE.encode()))
     def check(data):
         load_deployment(tmp_path / "damaged.toml", data)
 
@@ -329,9 +317,12 @@ def test_damaged_bytes_of_a_deployment(tmp_path):
 @fault("Files", "values of a deployment replaced (1000 mutations)", "a usage error of one line, or a sound deployment")
 def test_misfilled_deployments(tmp_path):
     @settings(max_examples=1000)
-    @given(misfilled(tomllib.loads(DEPLOYMENT)))
+    @given(misfilled(tomllib.loads(FAKE)))
     def check(document):
-        load_deployment(tmp_path / "misfilled.toml", toml(document).encode())
+        load_deployment(
+            tmp_path / "misfilled.toml",
+            "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()).encode(),
+        )
 
     check()
 
@@ -401,7 +392,7 @@ class Configuration:
         return Model.load(f"{self.directory}/", "--model")
 
     def check(self, data):
-        """An error of one line that names the file, or a model that is told from the sound one by its shape."""
+        """An error of one line that names the file, or a model that differs from the sound one by its shape."""
         try:
             model = self.load(data)
             if from_config(model.config, str(self.path)) != self.architecture:
@@ -550,15 +541,15 @@ def reported(directory):
 
 
 @pytest.fixture(scope="module")
-def told():
+def finished():
     """A small run, as run.json has it."""
     return json.loads(run_module.text(synthetic_run(cells=2, boots=1, known=2)))
 
 
 @fault("Files", "values of a run's run.json replaced (100 mutations)", REPORTED)
-def test_misfilled_runs(told, tmp_path):
+def test_misfilled_runs(finished, tmp_path):
     @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(misfilled(told))
+    @given(misfilled(finished))
     def check(document):
         (tmp_path / run_module.FILE).write_text(json.dumps(document))
         reported(tmp_path)
@@ -567,9 +558,9 @@ def test_misfilled_runs(told, tmp_path):
 
 
 @fault("Files", "bytes of a killed run's samples damaged (40 mutations)", REPORTED)
-def test_damaged_samples(told, tmp_path):
-    (tmp_path / run_module.FILE).write_text(json.dumps(told | {"cells": []}))
-    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in told["cells"]]
+def test_damaged_samples(finished, tmp_path):
+    (tmp_path / run_module.FILE).write_text(json.dumps(finished | {"cells": []}))
+    lines = [{"cell": cell["id"], "workload": cell["workload"]} | cell["boots"][0] for cell in finished["cells"]]
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(damaged("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
@@ -583,13 +574,3 @@ def test_damaged_samples(told, tmp_path):
 def _written(path, data):
     path.write_bytes(data)
     return str(path)
-
-
-def toml(value, top=True):
-    """A document as TOML; null, which TOML lacks, as an empty string."""
-    if isinstance(value, dict):
-        pairs = [f"{json.dumps(key)} = {toml(item, False)}" for key, item in value.items()]
-        return "\n".join(pairs) if top else "{" + ", ".join(pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(toml(item, False) for item in value) + "]"
-    return json.dumps("" if value is None else value)

@@ -19,8 +19,9 @@ from fixtures.store.run import CUT_OFF
 from fixtures.store.sample import SAMPLES
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
+from perf_tests.fakes.deployments import BATCH_1
 from perf_tests.fakes.shared_object import compiled
-from perf_tests.faults.suite import BATCH_1, wait_until
+from perf_tests.fakes.waiting import wait_until
 from perf_tests.tools import kill
 
 EVERYTHING = "everything measured: samples, report, baselines"

@@ -8,7 +8,8 @@ import pytest
 
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
-from perf_tests.faults.suite import BLOCK, ROOT
+from perf_tests.fakes.deployments import BLOCK
+from perf_tests.paths import ROOT
 
 SLOW = "--gap 0.04"
 
@@ -88,6 +89,6 @@ def test_options_of_the_engine_are_compared_too(suite):
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused(suite, options, message):
-    done = suite.run(*options)
+    done = suite.run_here(*options)
     assert done.status == 4
     assert message in done.text

@@ -13,7 +13,9 @@ from fixtures.engines.registry import ENGINES
 from fixtures.engines.supervise import LOG_BYTES
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
-from perf_tests.faults.suite import BATCH_1, BLOCK, Suite, wait_until
+from perf_tests.fakes.deployments import BATCH_1, BLOCK
+from perf_tests.fakes.suite import Suite
+from perf_tests.fakes.waiting import wait_until
 
 BEFORE = f"--after {BATCH_1}"
 INCONCLUSIVE = "cell fails, its verdicts are inconclusive"

@@ -6,15 +6,15 @@ import os
 import pytest
 
 from perf_tests.documentation.faults import fault
+from perf_tests.fakes.deployments import FAKE
 from perf_tests.fakes.server_process import mock_server
-from perf_tests.faults import suite as suite_module
 
 KEY = "sk-AbCdEf0123456789"
 
 
 @pytest.mark.faults
 def test_both_engines_are_measured_by_the_same_cells_and_set_side_by_side(suite):
-    text = suite_module.DEPLOYMENT.replace('["vllm"]', '["vllm", "sglang"]')
+    text = FAKE.replace('["vllm"]', '["vllm", "sglang"]')
     text = text.replace("[[models]]", "kv_cache_gib = 1\n[[models]]", 1)
     suite.deployment.write_text(text)
     # The second boot is SGLang's.
@@ -50,7 +50,7 @@ def test_both_engines_are_measured_by_the_same_cells_and_set_side_by_side(suite)
 
 @fault("Engine", "SGLang crashes while it loads", "its cells fail with its last lines; vLLM's are measured")
 def test_one_of_two_engines_crashes(suite):
-    suite.deployment.write_text(suite_module.DEPLOYMENT.replace('["vllm"]', '["vllm", "sglang"]'))
+    suite.deployment.write_text(FAKE.replace('["vllm"]', '["vllm", "sglang"]'))
     suite.boots_with("", "--crash")
     done = suite.run(f"--engine-env=sglang={suite.engine}")
     assert done.status == 1
@@ -103,6 +103,6 @@ def test_an_engine_does_not_inherit_the_key_of_other_servers(suite):
 )
 def test_what_makes_no_sense_is_refused(suite, options, key, message):
     suite.variables = {"MOEGAUGE_API_KEY": key}
-    done = suite.run(*options)
+    done = suite.run_here(*options)
     assert done.status == 4, done.text
     assert message in done.text

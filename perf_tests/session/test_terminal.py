@@ -13,7 +13,8 @@ import pytest
 from fixtures.plugin.hooks import MARKERS
 from fixtures.report.table import WIDTH
 from perf_tests.documentation import evidence, screens
-from perf_tests.faults.suite import BLOCK, Suite
+from perf_tests.fakes.deployments import BLOCK
+from perf_tests.fakes.suite import Suite
 from perf_tests.paths import ROOT
 
 RECORDING = evidence.block("h200x1", "vllm") / "llama-3.1-8b.json"
@@ -120,21 +121,21 @@ def test_the_start_page_shows_what_its_command_prints():
 
 
 @pytest.mark.faults
-def test_without_tracebacks_the_summary_still_tells_the_regression_and_fits(usual):
+def test_without_tracebacks_the_summary_still_shows_the_regression_and_fits(usual):
     status, text, _ = usual
     assert status == 1
     lines = summary(text)
     assert not [line for line in lines if len(line) > WIDTH and "measure it again: " not in line]
-    told = " ".join(" ".join(lines).split())
-    assert f"regression: completed of {CELL}: 8 requests -> 7 requests, -12.5%, against " in told
-    assert "recorded earlier: 7 instead of 8" in told
-    assert f"measure it again: {sys.executable} -m pytest -m serving --deployment=h200x1 --cells={CELL}" in told
+    shown = " ".join(" ".join(lines).split())
+    assert f"regression: completed of {CELL}: 8 requests -> 7 requests, -12.5%, against " in shown
+    assert "recorded earlier: 7 instead of 8" in shown
+    assert f"measure it again: {sys.executable} -m pytest -m serving --deployment=h200x1 --cells={CELL}" in shown
     assert "reproduce: " not in text, "that is pytest's own account of a failure"
     assert f"FAILED {ITEM}" in text
 
 
 @pytest.mark.faults
-def test_junit_tells_each_verdict_and_the_reason_of_a_failure(usual):
+def test_junit_holds_each_verdict_and_the_reason_of_a_failure(usual):
     cases = {case.get("name"): case for case in ET.parse(usual[2]).getroot().iter("testcase")}
     failure = cases[f"test_verdict[{CELL}-completed]"].find("failure")
     assert failure.get("message").startswith(f"Failed: regression: {CELL} completed 7 requests, baseline 8 requests")
@@ -196,7 +197,8 @@ def test_help_explains_every_option_in_one_group_and_the_markers_are_listed():
     group = re.split(r"\n(?=\S)", rest)[0]
     options = re.split(r"\n  (?=--)", "\n" + group)[1:]
     names = {option.split()[0].partition("=")[0].rstrip("[") for option in options}
-    own = set(re.findall(r'add\(\s*"(--[\w-]+)"', (ROOT / "fixtures" / "plugin" / "options.py").read_text()))
+    source = "".join(path.read_text() for path in (ROOT / "fixtures" / "plugin").glob("*.py"))
+    own = set(re.findall(r'add\(\s*"(--[\w-]+)"', source))
     assert own == names
     for option in options:
         assert len(option.split()) > 4, f"unexplained: {option}"

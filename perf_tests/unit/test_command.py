@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from perf_tests.documentation import evidence
+from perf_tests.fakes.commands import run_module_here
 from perf_tests.fakes.server_process import mock_server, server_log
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.waiting import wait_until
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -61,15 +62,14 @@ MOVED = {
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_a_command_that_has_moved_names_the_new_one(old, new):
-    done = subprocess.run([sys.executable, "-m", old, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_module_here(old, "--help")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: it is python -m {new} now\n")
     assert importlib.util.find_spec(new) is not None
 
 
 @pytest.mark.parametrize("name", ["engines", "power", "rivals", "trade-off"])
 def test_what_the_gates_command_once_did_names_its_new_command(name):
-    command = [sys.executable, "-m", "fixtures.gate", name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_module_here("fixtures.gate", name)
     new = "fixtures.comparison" if name == "engines" else f"fixtures.studies.gate {name}"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {name}: it is python -m {new} now\n")
 

@@ -4,12 +4,13 @@ import dataclasses
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.client.metrics import Summary, percentile, summarize
 from fixtures.client.request import Record
 
 pytestmark = pytest.mark.cpu
-
 # Scheduled at 1 and 2 s; first and last token after 0.5 and 2.5 s, and after 1 and 3 s; the third fails.
 RECORDS = [
     Record(1.0, 3, sent=1.001, chunks=[1.5, 2.0, 3.5], prompt_tokens=10, completion_tokens=3),
@@ -96,3 +97,9 @@ def test_a_client_that_misses_its_schedule_is_invalid():
     assert summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=1.02).invalid_reason == ""
     assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, ttft_p50=math.nan, duration=1.1).invalid_reason
     assert "limit 5 ms" in summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=0.5).invalid_reason
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(0, 100))
+def test_percentile_is_numpys(values, q):
+    numpy = pytest.importorskip("numpy")
+    assert percentile(values, q) == pytest.approx(numpy.percentile(values, q), rel=1e-9, abs=1e-6)

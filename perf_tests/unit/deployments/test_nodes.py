@@ -13,6 +13,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
 from fixtures.hardware.fingerprint import fingerprint
 from fixtures.store import baseline
+from perf_tests.fakes.deployments import SPREAD, load
 
 pytestmark = pytest.mark.cpu
 GIB = 2**30
@@ -35,37 +36,8 @@ def spec(**changes):
     return BootSpec(**(values | changes))
 
 
-SPREAD = """
-description = "two nodes of eight"
-hardware = "H200"
-devices = 8
-nodes = 2
-head_address = "10.0.0.1:6379"
-engines = ["vllm", "sglang"]
-tensor_parallel = [8]
-pipeline_parallel = 2
-kv_cache_gib = 30
-
-[[models]]
-name = "mixtral-8x7b"
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 4
-output_len = 4
-"""
-
-
-def spread(tmp_path, text=SPREAD):
-    path = tmp_path / "spread.toml"
-    path.write_text(text)
-    return deployment.load(str(path), ENGINES)
-
-
 def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_path):
-    lines = dict(commands.commands(spread(tmp_path), {}))
+    lines = dict(commands.commands(load(tmp_path, SPREAD), {}))
     assert list(lines) == [
         "vllm/mixtral-8x7b/tp8pp2, node 0",
         "sglang/mixtral-8x7b/tp8pp2, node 0",
@@ -85,7 +57,8 @@ def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_p
     assert second.startswith("while sleep 1; do ")
 
 
-def test_nodes_that_have_nowhere_to_meet_are_not_waited_for(tmp_path):
+def test_nodes_that_have_nowhere_to_meet_are_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "POLL_SECONDS", 0.02)
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
 
@@ -141,7 +114,7 @@ def test_of_stages_that_differ_the_largest_counts():
 
 
 def test_stages_are_part_of_what_is_compared(tmp_path):
-    found = spread(tmp_path)
+    found = load(tmp_path, SPREAD)
     (block, _) = dict.fromkeys(one.block for one in cell.cells(found))
     split = fingerprint(found, block, found.configuration("mixtral-8x7b"), [])
     assert (split["nodes"], split["pipeline_parallel"]) == (2, 2)
@@ -163,4 +136,4 @@ def test_stages_are_part_of_what_is_compared(tmp_path):
 )
 def test_what_cannot_be_spread_is_named(tmp_path, old, new, message):
     with pytest.raises(UsageError, match=message):
-        spread(tmp_path, SPREAD.replace(old, new, 1))
+        load(tmp_path, SPREAD.replace(old, new, 1))

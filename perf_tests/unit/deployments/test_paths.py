@@ -1,8 +1,6 @@
 """Paths of a deployment file are relative to it, wherever pytest is started; those of options to the current directory."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,28 +12,13 @@ from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.models import location
+from perf_tests.fakes.deployments import head, workload
+from perf_tests.fakes.suite import LEAN, pytest_here
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
-DEPLOYMENT = """
-description = "mine"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-
-[[models]]
-name = "chat-small"
-MODEL
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 4
-output_len = 4
-"""
+DEPLOYMENT = head(["chat-small"]) + "MODEL\n" + workload("batch-1", "batch", batch_size=1)
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -151,10 +134,9 @@ def test_weights_that_are_not_there_are_named_with_their_key(places, text):
 
 def test_pytest_started_elsewhere_finds_the_model(places):
     load(places, 'configuration = "./chat-small"\nweights = "../trained/chat"')
-    command = [sys.executable, "-m", "pytest", str(ROOT / "perf_tests" / "serving"), "-p", "no:cacheprovider"]
-    options = ["-m", "serving", "--collect-only", "-q", "--deployment=../team/mine.toml"]
-    done = subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=120)
-    assert "vllm/chat-small/tp1/batch-1" in done.stdout, done.stdout + done.stderr
+    tests = (str(ROOT / "perf_tests" / "serving"), "-m", "serving", "--collect-only", "-q", *LEAN)
+    done = pytest_here(*tests, "--deployment=../team/mine.toml", directory=places / "elsewhere")
+    assert "vllm/chat-small/tp1/batch-1" in done.text, done.text
     load(places, 'weights = "../trained/none"')
-    done = subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=120)
-    assert f"{places}/trained/none: no such directory" in done.stdout + done.stderr
+    done = pytest_here(*tests, "--deployment=../team/mine.toml", directory=places / "elsewhere")
+    assert f"{places}/trained/none: no such directory" in done.text

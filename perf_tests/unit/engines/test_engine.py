@@ -93,7 +93,7 @@ def test_routed_experts_get_their_shape_back():
             SGLANG.routed(spec(layers=4), url, [5] * 6, 3)
 
 
-def test_no_code_outside_the_engines_own_room_asks_which_engine_it_is():
+def test_no_code_outside_the_engines_package_asks_which_engine_it_is():
     root = Path(fixtures.__file__).parent
     asked = []
     for path in sorted(root.rglob("*.py")):

@@ -7,47 +7,32 @@ import psutil
 import pytest
 
 from fixtures.deployments.cell import cells
-from fixtures.deployments.deployment import load
+from fixtures.engines import boot
 from fixtures.engines.pool import LOST, Pool
-from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from perf_tests.fakes import fake_engine
-from perf_tests.faults.suite import wait_until
+from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.waiting import wait_until
 
-DEPLOYMENT = """
-description = "a pool"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-max_model_len = 256
-boot_timeout = 30
-
-[[models]]
-name = "llama-3.1-8b-twin"
-
-[[workloads]]
-name = "startup"
-kind = "startup"
-"""
+DEPLOYMENT = head(max_model_len=256, boot_timeout=30) + workload("startup", "startup")
 
 
 @pytest.fixture
-def engine(tmp_path):
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot, "POLL_SECONDS", 0.02)
     return fake_engine.build(tmp_path / "engine", "")
 
 
 @pytest.fixture
 def pool(tmp_path, engine):
-    (tmp_path / "pool.toml").write_text(DEPLOYMENT)
-    found = Pool(load(str(tmp_path / "pool.toml"), ENGINES), tmp_path, {"vllm": engine}, {}, [], lambda phase: None)
+    found = Pool(load(tmp_path, DEPLOYMENT), tmp_path, {"vllm": engine}, {}, [], lambda phase: None)
     yield found
     found.stop()
 
 
 @pytest.fixture
-def block(tmp_path, pool):
-    (cell,) = cells(load(str(tmp_path / "pool.toml"), ENGINES))
+def block(tmp_path):
+    (cell,) = cells(load(tmp_path, DEPLOYMENT))
     return cell.block
 
 

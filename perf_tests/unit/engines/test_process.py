@@ -4,22 +4,31 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
 from fixtures.client.load import run
 from fixtures.client.request import Request
+from fixtures.engines import boot as boot_module
+from fixtures.engines import install
 from fixtures.engines.boot import boot
 from fixtures.engines.engine import BootSpec, Engine, Report, words
 from fixtures.engines.environment import Environment
 from fixtures.engines.process import ServerProcess
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
+from perf_tests.fakes.commands import run_here
+from perf_tests.fakes.waiting import wait_until
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
+
+
+@pytest.fixture(autouse=True)
+def _looked_at_often(monkeypatch):
+    """Boots take as long as the mock server does."""
+    monkeypatch.setattr(boot_module, "POLL_SECONDS", 0.02)
 
 
 class MockEngine(Engine):
@@ -54,13 +63,6 @@ def start(engine, tmp_path, timeout=20.0, seen=None):
     spec = BootSpec("m", "mock", True, "cpu", 1, "bfloat16", 1024, 0, ())
     progress = seen.append if seen is not None else lambda phase: None
     return boot(engine, Environment(tmp_path), spec, {}, tmp_path / "server.log", timeout, progress)
-
-
-def wait_until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_boot_serves_under_a_name_of_its_own_and_stops_without_a_trace(tmp_path):
@@ -111,7 +113,7 @@ FORKS = """
 import os, subprocess, sys, time
 code = "import os, time; os.setsid(); print('escaped', os.getpid(), flush=True); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", code])
-time.sleep(0.5)
+time.sleep(0.2)
 """
 
 
@@ -179,8 +181,7 @@ def test_vllms_own_words_for_a_compilation_are_understood():
     ],
 )
 def test_the_installer_builds_nothing_that_is_not_needed(options, status, message):
-    command = [sys.executable, "-m", "fixtures.engines.install", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_here(install.main, *options)
     assert done.returncode == status
     assert message in done.stdout + done.stderr
     assert "building" not in done.stdout

@@ -1,7 +1,5 @@
 """What ``python -m fixtures.gate`` prints."""
 
-import json
-
 import pytest
 
 from fixtures.gate import comparison
@@ -10,24 +8,9 @@ from fixtures.gate.noise import pool
 from fixtures.gate.verdict import Outcome, judge
 from fixtures.metrics import METRICS
 from fixtures.studies.gate.__main__ import main as study
+from perf_tests.fakes.samples import dealt, results
 
 pytestmark = pytest.mark.cpu
-
-
-def boots(values, hosts=("a", "b"), invalid=""):
-    """Boots of a cell by the values of each metric, dealt over hosts."""
-    count = len(next(iter(values.values())))
-    return [
-        {"host_id": hosts[i % len(hosts)], "invalid": invalid, "metrics": {name: v[i] for name, v in values.items()}}
-        for i in range(count)
-    ]
-
-
-def write(path, cells):
-    """A file of this suite's kind: boots by the cell's name."""
-    entries = [{"fullname": name, "stats": {}, "extra_info": {"boots": found}} for name, found in cells.items()]
-    path.write_text(json.dumps({"benchmarks": entries}))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -50,15 +33,15 @@ def test_mistakes_are_one_line(capsys, arguments, message):
 
 
 def test_a_tolerance_for_all(tmp_path):
-    before = write(tmp_path / "a.json", {"x": boots({"latency": [1.0] * 3})})
-    after = write(tmp_path / "b.json", {"x": boots({"latency": [1.3] * 3})})
+    before = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3})})
+    after = results(tmp_path / "b.json", {"x": dealt({"latency": [1.3] * 3})})
     assert main([str(before), str(after)]) == 1
     assert main([str(before), str(after), "--tolerance", "0.4"]) == 0
 
 
 def test_every_column_of_a_comparison(tmp_path, capsys):
-    before = write(tmp_path / "a.json", {"x": boots({"latency": [1.0] * 3}), "gone": boots({"latency": [1.0]})})
-    after = write(tmp_path / "b.json", {"x": boots({"latency": [2.0] * 3, "kv_capacity": [7.0] * 3})})
+    before = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3}), "gone": dealt({"latency": [1.0]})})
+    after = results(tmp_path / "b.json", {"x": dealt({"latency": [2.0] * 3, "kv_capacity": [7.0] * 3})})
     assert main([str(before), str(after)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["benchmark", "metric", "baseline", "current", "change", "verdict"]
@@ -84,12 +67,12 @@ def test_every_column_of_a_comparison(tmp_path, capsys):
 def test_a_comparison_takes_its_own_tolerance_and_the_size_of_the_night(tmp_path):
     names = [f"cell-{i}" for i in range(60)]
     values = [1.0, 1.06, 0.94, 1.0]
-    before = write(
+    before = results(
         tmp_path / "a.json",
-        {name: boots({"latency": values, "completed": [8.0] * 4, "input_tokens": [9.0] * 4}) for name in names},
+        {name: dealt({"latency": values, "completed": [8.0] * 4, "input_tokens": [9.0] * 4}) for name in names},
     )
-    slower = {name: boots({"latency": [1.5] * 3, "completed": [8.0] * 3, "input_tokens": [9.0] * 3}) for name in names}
-    after = write(tmp_path / "b.json", slower | {"new": boots({"latency": [1.0]})})
+    slower = {name: dealt({"latency": [1.5] * 3, "completed": [8.0] * 3, "input_tokens": [9.0] * 3}) for name in names}
+    after = results(tmp_path / "b.json", slower | {"new": dealt({"latency": [1.0]})})
     lines, missing = comparison.compare(before, after, {})
     assert missing == [f"new: only in {after}"]
     assert [line.benchmark for line in lines if line.metric.name == "latency"] == names
@@ -99,7 +82,7 @@ def test_a_comparison_takes_its_own_tolerance_and_the_size_of_the_night(tmp_path
     assert comparison.exit_status(lines) == 1
     lenient, _ = comparison.compare(before, after, {}, tolerance=0.5)
     assert {line.verdict.outcome for line in lenient} == {Outcome.PASS}
-    faster = write(tmp_path / "c.json", {names[0]: boots({"latency": [0.5], "completed": [8.0]})})
+    faster = results(tmp_path / "c.json", {names[0]: dealt({"latency": [0.5], "completed": [8.0]})})
     better, _ = comparison.compare(before, faster, {})
     assert {line.verdict.outcome for line in better} == {Outcome.PASS, Outcome.IMPROVEMENT}
     assert comparison.exit_status(better) == 0

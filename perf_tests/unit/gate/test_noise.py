@@ -1,4 +1,4 @@
-"""Noise of metrics and kinds, by numbers worked out by hand."""
+"""Noise of metrics and kinds: drawn, and by numbers worked out by hand."""
 
 import math
 
@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.gate.noise import noise, pool
+from fixtures.gate import noise as noise_module
+from fixtures.gate.noise import Noise, PooledNoise, noise, pool
+from fixtures.gate.verdict import Outcome, judge
+from fixtures.metrics import METRICS
 
 pytestmark = pytest.mark.cpu
+LATENCY, THROUGHPUT, COMPLETED = METRICS["latency"], METRICS["output_throughput"], METRICS["completed"]
+QUIET = PooledNoise(0.01**2, 30)
 
 
 @given(st.floats(0.002, 0.05), st.integers(0, 10_000))
@@ -24,3 +29,48 @@ def test_the_noise_of_a_kind_is_found_and_slow_boots_do_not_inflate_it(cv, seed)
     found = noise(groups[0].tolist(), kind, 0.05)
     assert 7 <= found.boots <= 9
     assert found.centre == pytest.approx(1.0, abs=1.5 * cv)
+
+
+def test_the_pooled_noise():
+    own = 2 * (0.1 / 1.1) ** 2
+    assert pool([[1.0, 1.2]]) == PooledNoise(pytest.approx(own), 1)
+    assert pool([[1.0, 1.2], [5.0, 5.0, 5.0]]) == PooledNoise(pytest.approx(own / 3), 3)
+    assert pool([[1.0], [7.0], [0.0, 0.0]]) == pool([]) == PooledNoise(0.0, 0)
+    calm = [0.99, 1.0, 1.01] * 3
+    assert pool([[*calm, 2.0]]) == PooledNoise(pytest.approx(6 * 0.01**2 / 8), 8), (
+        "an outlier is no sample of the noise"
+    )
+
+
+def test_the_noise_of_a_metric():
+    found = noise([1.0, 1.2], PooledNoise(0.04, 10), 0.05)
+    assert found == Noise(1.1, 2, pytest.approx(math.sqrt((10 * 0.04 + 2 * (0.1 / 1.1) ** 2) / 11)), found.note)
+    assert found.note == "noise shrunk to its kind's"
+    assert noise([1.0] * 5, QUIET, 0.05).note == ""
+    assert noise([3.0], PooledNoise(0.0, 0), 0.05) == Noise(3.0, 1, 0.02, "noise assumed from the tolerance")
+    assert noise([1.0] * 9 + [1.5], PooledNoise(0.01**2, 60), 0.05) == Noise(
+        1.0, 9, pytest.approx(0.01 * math.sqrt(30 / 38))
+    )
+    assert Noise(1.0, 4, 0.02).error(12) == pytest.approx(0.02 * math.sqrt(1 / 12 + 1 / 4))
+
+
+def test_a_metric_that_is_noisier_than_its_kind_has_its_own_noise():
+    """As the pace of a server near its limit: its boots are no outliers, though each is by what its kind is used to."""
+    apart = noise([0.9, 1.0, 1.1], QUIET, 0.05)
+    assert apart == Noise(pytest.approx(1.0), 3, pytest.approx(0.1), "noisier than its kind", noisier=True)
+    assert judge(LATENCY, 0.05, [0.9, 1.0, 1.1], [1.15] * 3, QUIET).outcome is Outcome.INCONCLUSIVE
+    # One that was disturbed shows nothing, beside two that are close together or not; nor do two.
+    assert noise([1.0, 1.001, 1.1], QUIET, 0.05).boots == 2
+    assert not noise([1.0, 1.03, 1.3], QUIET, 0.05).noisier
+    assert not noise([1.0, 1.1], QUIET, 0.05).noisier
+    # Of three that are evenly spaced the median deviation says too much: the variance decides.
+    assert not noise([0.981, 1.0, 1.019], QUIET, 0.05).noisier
+    assert noise([0.979, 1.0, 1.021], QUIET, 0.05).noisier
+    assert noise([1.0, 1.0, 1.0, 1.1, 0.9, 1.1, 0.9, 2.0], QUIET, 0.05).boots == 7
+    assert noise([0.0, 0.0, 10.0], QUIET, 0.05).boots == 3, "of nothing there is no share"
+
+
+def test_the_median_deviation_is_unbiased_for_few_values_and_many():
+    assert noise_module._mad([1.0, 3.0]) == pytest.approx(1.7725)
+    eleven = [float(i) for i in range(11)]
+    assert noise_module._mad(eleven) == pytest.approx(1.4826 * 11 / 10.2 * 3)

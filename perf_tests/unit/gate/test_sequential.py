@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.gate import sequential
-from fixtures.gate.noise import Noise
+from fixtures.gate.noise import Noise, PooledNoise, noise
 
 pytestmark = pytest.mark.cpu
 
@@ -35,3 +35,10 @@ def test_boots_are_judged_together_as_they_are_alone():
     together = sequential.decide(changes, 0.025, sigma, np.full(50, 10))
     assert together.tolist() == [int(sequential.decide(changes[i], 0.025, sigma[i], 10)) for i in range(50)]
     assert len(set(together.tolist())) == 3
+
+
+def test_the_smallest_change_that_is_found():
+    quiet, loud = noise([1.0] * 10, PooledNoise(1e-6, 30), 0.05), noise([1.0] * 10, PooledNoise(0.01, 30), 0.05)
+    assert sequential.detectable(0.05, quiet) == pytest.approx(1.12 * 0.05 + 1.2 * quiet.error(1))
+    assert sequential.detectable(0.05, loud) == pytest.approx((3.6 + 1.2) * loud.error(5))
+    assert sequential.detectable(0.05, loud, 3) == pytest.approx((4.3 + 1.2) * loud.error(3))

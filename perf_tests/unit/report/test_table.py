@@ -6,7 +6,7 @@ from fixtures.gate.noise import PooledNoise
 from fixtures.gate.verdict import Outcome, Verdict, judge
 from fixtures.metrics import METRICS
 from fixtures.report import table
-from fixtures.store.sample import Sample
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 CELL = "vllm/mixtral-8x7b/tp2/batch-8"
@@ -14,14 +14,13 @@ CELL = "vllm/mixtral-8x7b/tp2/batch-8"
 
 @pytest.fixture
 def rows():
-    metrics = {"latency": 0.5034, "weight_memory": 46.7e9, "completed": 8.0, "tpot_p50": 0.00712}
-    sample = Sample("b", "h", "2026-01-01T00:00:00+00:00", metrics, {}, {})
+    boot = sample(latency=0.5034, weight_memory=46.7e9, completed=8.0, tpot_p50=0.00712)
     verdicts = {
         (CELL, "latency"): judge(METRICS["latency"], 0.05, [0.403] * 5, [0.5034] * 3, PooledNoise(1e-4, 30)),
         (CELL, "weight_memory"): judge(METRICS["weight_memory"], 0.005, [46.7e9], [46.7e9]),
         (CELL, "completed"): judge(METRICS["completed"], 0.0, [8.0], [8.0]),
     }
-    return table.rows({CELL: sample}, verdicts)
+    return table.rows({CELL: boot}, verdicts)
 
 
 def test_markdown_names_the_cell_on_every_line(rows):

@@ -19,14 +19,11 @@ pytestmark = pytest.mark.cpu
 
 def uniform(random, prompts=16, length=64, layers=2, experts=8, k=2, sticky=0.0):
     """Prompts whose tokens choose k distinct experts; with probability ``sticky`` those of the token before."""
-    parts = []
-    for _ in range(prompts):
-        chosen = random.random((length, layers, experts)).argsort(axis=-1)[..., :k]
-        for i in range(1, length):
-            keeps = random.random(layers) < sticky
-            chosen[i, keeps] = chosen[i - 1, keeps]
-        parts.append(chosen.astype(np.int16))
-    return join(parts, experts)
+    chosen = random.random((prompts, length, layers, experts)).argsort(axis=-1)[..., :k].astype(np.int16)
+    keeps = random.random((prompts, length, layers, 1)) < sticky
+    for i in range(1, length):
+        chosen[:, i] = np.where(keeps[:, i], chosen[:, i - 1], chosen[:, i])
+    return join(list(chosen), experts)
 
 
 def skewed(random, weights, prompts=16, length=64, k=2):

@@ -18,16 +18,16 @@ from fixtures.session.options import Options
 from fixtures.session.session import Session
 from fixtures.session.source import Servers
 from fixtures.store import baseline, history, run
-from fixtures.store.sample import Sample
 from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 BEGAN = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
 
 
-def sample(boot, duration=1.0, invalid=""):
+def boot_of(boot, duration=1.0, invalid=""):
     values = {"duration": duration, "completed": 150.0}
-    return Sample(boot, "h", BEGAN.isoformat(), values, {}, {"commit": "abc", "kernel": boot}, invalid=invalid)
+    return sample(boot, invalid, metrics=values, provenance={"commit": "abc", "kernel": boot})
 
 
 class Ending:
@@ -41,7 +41,7 @@ class Ending:
         self.judge = judge_beside(self.deployment, chosen, self.root)
         servers = Servers(Measurer(self.deployment, [], None), None)
         self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
-        self.measured = {self.first: [sample("1")], self.second: [sample("1", 2.0)]}
+        self.measured = {self.first: [boot_of("1")], self.second: [boot_of("1", 2.0)]}
 
     def finish(self, records=True, candidate="", meanwhile=lambda: None, **options):
         """How the session ends; verdicts are given before, as tests would ask for them, and something happens meanwhile."""
@@ -93,7 +93,7 @@ def next_night(ending, tmp_path):
     """The session after one that wrote the baselines of both models, with boots of its own."""
     ending.finish(update_baselines="replace")
     later = Ending(tmp_path)
-    later.measured = {later.first: [sample("2")], later.second: [sample("2", 2.0)]}
+    later.measured = {later.first: [boot_of("2")], later.second: [boot_of("2", 2.0)]}
     return later
 
 
@@ -125,7 +125,7 @@ def test_without_being_asked_no_baseline_is_written(ending):
 
 
 def test_what_is_written_holds_the_valid_boots_of_the_end(ending):
-    ending.measured[ending.first] = [sample("1", invalid="throttled"), sample("2"), sample("3")]
+    ending.measured[ending.first] = [boot_of("1", invalid="throttled"), boot_of("2"), boot_of("3")]
     ending.finish(update_baselines="replace")
     assert ending.boots(ending.first) == ["2", "3"]
 
@@ -156,7 +156,7 @@ def test_another_fingerprint_in_the_second_file_leaves_the_first_as_it_was(next_
 
 
 def test_a_boot_that_the_second_file_has_leaves_the_first_as_it_was(next_night):
-    next_night.measured[next_night.second] = [sample("1", 2.0)]
+    next_night.measured[next_night.second] = [boot_of("1", 2.0)]
     assert f"{next_night.second.id}: boot 1 is already in the baseline" in refused(next_night)
 
 
@@ -178,7 +178,7 @@ def test_a_second_directory_that_cannot_be_written_leaves_the_first_file_as_it_w
 
 
 def test_a_cell_without_a_valid_boot_is_left_out_and_named(ending):
-    ending.measured[ending.second] = [sample("1", invalid="throttled")]
+    ending.measured[ending.second] = [boot_of("1", invalid="throttled")]
     done = ending.finish(update_baselines="replace")
     assert not done.failed
     assert list(ending.files()) == [ending.path(ending.first)]
@@ -188,7 +188,7 @@ def test_a_cell_without_a_valid_boot_is_left_out_and_named(ending):
 def test_baselines_and_history_fail_on_their_own(ending, tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "history.jsonl"
-    ending.measured[ending.second] = [sample("1", invalid="throttled")]
+    ending.measured[ending.second] = [boot_of("1", invalid="throttled")]
     done = ending.finish(update_baselines="replace", history=path)
     assert done.failed
     assert ending.boots(ending.first) == ["1"]
@@ -200,7 +200,7 @@ def test_baselines_and_history_fail_on_their_own(ending, tmp_path):
 
 def test_a_history_is_appended_to_also_where_baselines_are_refused(next_night, tmp_path):
     path = tmp_path / "history.jsonl"
-    next_night.measured[next_night.second] = [sample("1", 2.0)]
+    next_night.measured[next_night.second] = [boot_of("1", 2.0)]
     before = next_night.files()
     done = next_night.finish(update_baselines="append", history=path)
     assert done.failed
@@ -252,7 +252,7 @@ def test_cells_of_the_baseline_that_nothing_measures_are_named_by_file(next_nigh
 
 
 def test_an_improvement_asks_for_a_new_baseline_until_there_is_one(next_night):
-    better = dataclasses.replace(sample("2"), metrics={"duration": 1.0, "completed": 151.0})
+    better = dataclasses.replace(boot_of("2"), metrics={"duration": 1.0, "completed": 151.0})
     verdicts = next_night.session.verdicts
 
     def improved():

@@ -1,7 +1,5 @@
 """What a session appends to the history."""
 
-import dataclasses
-
 import pytest
 
 from fixtures.deployments.cell import cells
@@ -9,9 +7,9 @@ from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
 from fixtures.session.record import entries
 from fixtures.session.session import Session
-from fixtures.store.sample import Sample
 from perf_tests.fakes.history_entries import FIRST
 from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 
@@ -22,8 +20,8 @@ def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     judge = judge_beside(deployment, [cell, other], tmp_path)
     night = Session(judge, None, tmp_path, max_boots=1)  # nothing can be measured again
     origin = {"commit": "abc", "engine_version": "0.32.0"}
-    disturbed = Sample("1", "h", FIRST.isoformat(), {"completed": 9.0, "latency": 1.0}, {}, origin, invalid="throttled")
-    healthy = dataclasses.replace(disturbed, boot="2", metrics={"completed": 8.0}, invalid="")
+    disturbed = sample("1", "throttled", completed=9.0, latency=1.0, provenance=origin)
+    healthy = sample("2", completed=8.0, provenance=origin)
     night.boots.update({cell: [disturbed, healthy], other: [disturbed]})
     judge.read_baselines()
     for one in (cell, other):

@@ -13,10 +13,8 @@ from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.hardware import host
 from fixtures.metrics import METRICS
-from fixtures.store import baseline
-from fixtures.store.baseline import Update
-from fixtures.store.sample import Sample
-from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.judging import commit, judge_beside
+from perf_tests.fakes.samples import sample
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -24,9 +22,10 @@ pytestmark = pytest.mark.cpu
 RATIO, COUNT, LATENCY = (METRICS[name] for name in ("latency_to_dense", "completed", "latency"))
 
 
-def sample(boot, ratio, processor):
+def on(boot, ratio, processor):
+    """A boot on a kind of processor."""
     origin = {} if processor is None else {"instruction_set": processor}
-    return Sample(boot, "h", "2026-03-01T00:00:00+00:00", {RATIO.name: ratio, COUNT.name: 8.0}, {}, origin)
+    return sample(boot, metrics={RATIO.name: ratio, COUNT.name: 8.0}, provenance=origin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +43,7 @@ class Bench:
     def judge(self, stored):
         """A judge after the boots of ``stored`` have been committed as the cell's baseline."""
         judge = judge_beside(self.deployment, self.pair, self.root)
-        boots = [dataclasses.asdict(boot) for boot in stored]
-        record = {
-            "fullname": self.cell.id,
-            "extra_info": {"workload": self.cell.workload.definition(), "boots": boots},
-            "stats": {"median": 0.05},
-        }
-        path, fingerprint = judge.reference.path(self.cell.block), judge.reference.fingerprint(self.cell.block)
-        baseline.write([Update(path, fingerprint, [record], {"id": "abc"})], "5.3.1", append=False)
+        commit(judge, {self.cell: stored})
         judge.read_baselines()
         return judge
 
@@ -69,10 +61,10 @@ def bench(tmp_path):
 
 
 MIXED = [
-    sample("1", 0.7, "avx2"),
-    sample("2", 3.0, "amx_bf16"),
-    sample("3", 3.2, "amx_bf16"),
-    sample("4", 2.0, None),
+    on("1", 0.7, "avx2"),
+    on("2", 3.0, "amx_bf16"),
+    on("3", 3.2, "amx_bf16"),
+    on("4", 2.0, None),
 ]
 
 
@@ -80,18 +72,18 @@ MIXED = [
     ("processor", "ratio", "centre"), [("amx_bf16", 3.2, 3.1), ("avx2", 0.72, 0.7), (None, 2.1, 2.0)]
 )
 def test_what_is_timed_on_a_processor_is_compared_with_boots_of_its_kind(bench, processor, ratio, centre):
-    found = bench.verdict(RATIO, MIXED, sample("5", ratio, processor))
+    found = bench.verdict(RATIO, MIXED, on("5", ratio, processor))
     assert (found.outcome, found.baseline) == (Outcome.PASS, pytest.approx(centre))
 
 
 def test_the_noise_is_of_alike_processors_too(bench):
     # Two boots 6.5% apart, against 1.3: not the standard deviation of 1.1 that all four have.
-    found = bench.verdict(RATIO, MIXED, sample("5", 3.1, "amx_bf16"))
+    found = bench.verdict(RATIO, MIXED, on("5", 3.1, "amx_bf16"))
     assert found.error == pytest.approx(0.2 / math.sqrt(2) / 3.1 * math.sqrt(1 + 1 / 2))
 
 
 def test_a_processor_of_another_kind_has_no_baseline_for_what_is_timed(bench):
-    found = bench.verdict(RATIO, MIXED, sample("5", 9.0, "avx512_bf16"))
+    found = bench.verdict(RATIO, MIXED, on("5", 9.0, "avx512_bf16"))
     assert (found.outcome, found.value, found.suspicious) == (Outcome.NO_BASELINE, 9.0, False)
     assert found.reason == (
         "no boot of the baseline is from a processor with avx512_bf16: add this one with --update-baselines=append"
@@ -99,18 +91,18 @@ def test_a_processor_of_another_kind_has_no_baseline_for_what_is_timed(bench):
 
 
 def test_counts_are_compared_with_all_boots(bench):
-    assert bench.verdict(COUNT, MIXED, sample("5", 9.0, "avx512_bf16")).outcome is Outcome.PASS
+    assert bench.verdict(COUNT, MIXED, on("5", 9.0, "avx512_bf16")).outcome is Outcome.PASS
 
 
 def test_beside_a_card_the_processor_does_not_matter(bench):
     on_card = dataclasses.replace(bench, deployment=dataclasses.replace(bench.deployment, hardware="H200"))
-    found = on_card.verdict(RATIO, MIXED, sample("5", 2.2, "avx512_bf16"))
+    found = on_card.verdict(RATIO, MIXED, on("5", 2.2, "avx512_bf16"))
     assert (found.outcome, found.baseline) == (Outcome.PASS, pytest.approx(2.225))
 
 
 def test_a_series_of_nights_is_of_one_kind_of_processor(bench):
     judge = bench.judge(MIXED)
-    amx, avx = (sample("5", 1.0, processor) for processor in ("amx_bf16", "avx2"))
+    amx, avx = (on("5", 1.0, processor) for processor in ("amx_bf16", "avx2"))
     assert judge.series(bench.cell, RATIO, amx) != judge.series(bench.cell, RATIO, avx)
     assert judge.series(bench.cell, COUNT, amx) == judge.series(bench.cell, COUNT, avx)
     assert judge.series(bench.cell, RATIO, amx) == judge.series(bench.cell, LATENCY, amx)

@@ -9,19 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.deployments.cell import cells
-from fixtures.deployments.deployment import load
-from fixtures.engines.registry import ENGINES
 from fixtures.gate.sequential import MAX_BOOTS, Step
 from fixtures.gate.trial import Trial
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session import session as session_module
 from fixtures.session.session import Session
-from fixtures.store import baseline
-from fixtures.store.baseline import Update
-from fixtures.store.sample import Sample
 from fixtures.studies.gate import power
-from perf_tests.fakes.judging import Draws, judge_beside
+from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.judging import Draws, commit, judge_beside
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 TOLERANCE = 0.025
@@ -31,32 +28,7 @@ STEPS = {
     Outcome.REGRESSION: Step.REGRESSION,
     Outcome.INCONCLUSIVE: Step.OPEN,
 }
-HEAD = f"""
-description = "a cell for each metric of a simulated night"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-max_model_len = 256
-gated = ["latency"]
-tolerances = {{ latency = {TOLERANCE} }}
-
-[[models]]
-name = "llama-3.1-8b-twin"
-"""
-WORKLOAD = """
-[[workloads]]
-name = "batch-{n}"
-kind = "batch"
-batch_size = {n}
-input_len = 8
-output_len = 8
-repetitions = 1
-"""
-
-
-def sample(boot, latency):
-    return Sample(boot, "host", f"2026-03-01T00:00:{len(boot):02}+00:00", {"latency": latency}, {}, {})
+HEAD = head(max_model_len=256, gated=["latency"], tolerances={"latency": TOLERANCE})
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +38,20 @@ def compared(tmp_path_factory):
 
     def both(known, draws):
         count = len(known)
-        (root / "many.toml").write_text(HEAD + "".join(WORKLOAD.format(n=n) for n in range(1, count + 1)))
-        many = load(str(root / "many.toml"), ENGINES)
+        many = load(
+            root,
+            HEAD + "".join(workload(f"batch-{n}", "batch", batch_size=n, repetitions=1) for n in range(1, count + 1)),
+        )
         every = cells(many)
         place = {cell: i for i, cell in enumerate(every)}
-        source = Draws(lambda cell, boot: sample(f"now-{boot}", draws[place[cell], boot]))
+        source = Draws(lambda cell, boot: sample(f"now-{boot}", latency=draws[place[cell], boot]))
         judge = judge_beside(many, every, root, source)
-        records = [
-            {
-                "fullname": cell.id,
-                "stats": {},
-                "extra_info": {
-                    "workload": cell.workload.definition(),
-                    "boots": [vars(sample(f"before-{j}", value)) for j, value in enumerate(known[i])],
-                },
-            }
+        before = {
+            cell: [sample(f"before-{j}", latency=value) for j, value in enumerate(known[i])]
             for cell, i in place.items()
-        ]
-        path = judge.reference.path(every[0].block)
-        path.unlink(missing_ok=True)
-        baseline.write([Update(path, judge.reference.fingerprint(every[0].block), records, {})], "5", append=False)
+        }
+        judge.reference.path(every[0].block).unlink(missing_ok=True)
+        commit(judge, before)
         judge.read_baselines()
         stored = [[boot.metrics["latency"] for boot in judge.reference.boots(cell)[0]] for cell in every]
         session = Session(judge, None, root)

@@ -8,16 +8,12 @@ from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session.session import Session
-from fixtures.store.sample import Sample
 from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 
 RATIO = METRICS["latency_to_dense"]
-
-
-def sample(boot, latency, invalid=""):
-    return Sample(boot, "h", "2026-03-01T00:00:00+00:00", {"latency": latency}, {}, {}, invalid=invalid)
 
 
 @pytest.fixture
@@ -39,16 +35,18 @@ def verdict(tmp_path):
 
 
 def test_a_ratio_is_to_the_first_boot_that_counts(verdict):
-    found, ratios, _ = verdict([sample("1", 9.0, "throttled"), sample("2", 2.0)], [sample("3", 5.0)])
+    found, ratios, _ = verdict(
+        [sample("1", "throttled", latency=9.0), sample("2", latency=2.0)], [sample("3", latency=5.0)]
+    )
     assert (found.outcome, found.value, ratios) == (Outcome.NO_BASELINE, 2.5, [2.5])
 
 
 def test_a_ratio_is_to_the_same_boot_where_that_counts(verdict):
-    found, _, _ = verdict([sample("1", 2.0), sample("2", 4.0)], [sample("2", 5.0)])
+    found, _, _ = verdict([sample("1", latency=2.0), sample("2", latency=4.0)], [sample("2", latency=5.0)])
     assert found.value == 1.25
 
 
 def test_a_ratio_to_what_was_disturbed_is_invalid_and_says_so(verdict):
-    found, ratios, other = verdict([sample("1", 9.0, "throttled")], [sample("2", 5.0)])
+    found, ratios, other = verdict([sample("1", "throttled", latency=9.0)], [sample("2", latency=5.0)])
     assert (found.outcome, found.value, ratios) == (Outcome.INVALID, None, [None])
     assert found.reason == f"{other.id}, which it is in proportion to, is invalid: throttled"

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.cpu
 
 
 @pytest.fixture
-def told():
+def finished():
     return synthetic_run(cells=8)
 
 
-def left(directory, told):
+def left(directory, finished):
     directory.mkdir()
-    (directory / run.FILE).write_text(run.text(told))
+    (directory / run.FILE).write_text(run.text(finished))
     return str(directory)
 
 
@@ -31,29 +31,29 @@ def boots(root):
     return {id_: [boot.boot for boot in cell.boots] for file in found for id_, cell in file.cells.items()}
 
 
-def valid(told):
-    measured = {cell.id: [boot.boot for boot in cell.boots if not boot.invalid] for cell in told.cells}
+def valid(finished):
+    measured = {cell.id: [boot.boot for boot in cell.boots if not boot.invalid] for cell in finished.cells}
     return {id_: names for id_, names in measured.items() if names}
 
 
-def renamed(told, suffix, of=""):
+def renamed(finished, suffix, of=""):
     """The run with other boots: those of one block, or all."""
     cells = []
-    for cell in told.cells:
+    for cell in finished.cells:
         boots = tuple(dataclasses.replace(boot, boot=f"{boot.boot}-{suffix}") for boot in cell.boots)
         cells.append(dataclasses.replace(cell, boots=boots) if of in ("", cell.block) else cell)
-    return dataclasses.replace(told, cells=tuple(cells))
+    return dataclasses.replace(finished, cells=tuple(cells))
 
 
-def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, told):
-    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, finished):
+    directory, root = left(tmp_path / "run", finished), tmp_path / "baselines"
     assert accept.main([directory, "--baselines", str(root)]) == 0
-    assert boots(root) == valid(told)
+    assert boots(root) == valid(finished)
     printed = capsys.readouterr().out
-    assert printed.count("baseline written: ") == len(told.blocks)
+    assert printed.count("baseline written: ") == len(finished.blocks)
     path = root / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json"
     own = json.loads(path.read_text())["benchmarks"][0]
-    (cell,) = [cell for cell in told.cells if cell.id == own["fullname"]]
+    (cell,) = [cell for cell in finished.cells if cell.id == own["fullname"]]
     assert own["stats"]["data"] == pytest.approx(cell.boots[-1].repetitions["latency"], rel=1e-5)
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", str(path)],
@@ -66,38 +66,40 @@ def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, 
     assert own["name"] in done.stdout
 
 
-def test_appended_once(tmp_path, capsys, told):
-    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
-    later = renamed(told, "later")
+def test_appended_once(tmp_path, capsys, finished):
+    directory, root = left(tmp_path / "run", finished), tmp_path / "baselines"
+    later = renamed(finished, "later")
     assert accept.main([directory, "--baselines", str(root)]) == 0
     assert accept.main([left(tmp_path / "later", later), "--baselines", str(root), "--append"]) == 0
-    assert boots(root) == {id_: names + [f"{n}-later" for n in names] for id_, names in valid(told).items()}
+    assert boots(root) == {id_: names + [f"{n}-later" for n in names] for id_, names in valid(finished).items()}
     assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
     assert "is already in the baseline" in capsys.readouterr().err
 
 
-def test_chosen_cells_alone(tmp_path, told):
-    chosen = told.cells[0].id
-    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
+def test_chosen_cells_alone(tmp_path, finished):
+    chosen = finished.cells[0].id
+    directory, root = left(tmp_path / "run", finished), tmp_path / "baselines"
     assert accept.main([directory, "--baselines", str(root), "--cells", chosen]) == 0
     assert list(boots(root)) == [chosen]
 
 
-def test_an_invalid_cell_is_named_and_left_out(tmp_path, capsys, told):
-    first = told.cells[0]
+def test_an_invalid_cell_is_named_and_left_out(tmp_path, capsys, finished):
+    first = finished.cells[0]
     invalid = dataclasses.replace(first, boots=tuple(dataclasses.replace(b, invalid="throttled") for b in first.boots))
-    night = dataclasses.replace(told, cells=(invalid, *told.cells[1:]))
+    night = dataclasses.replace(finished, cells=(invalid, *finished.cells[1:]))
     root = tmp_path / "baselines"
     assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
     assert f"left out: {first.id}: every boot is invalid" in capsys.readouterr().out
     assert first.id not in boots(root)
 
 
-def test_what_one_file_refuses_no_file_gets(tmp_path, capsys, told):
-    directory, root = left(tmp_path / "run", told), tmp_path / "baselines"
-    block = told.blocks[-1]
+def test_what_one_file_refuses_no_file_gets(tmp_path, capsys, finished):
+    directory, root = left(tmp_path / "run", finished), tmp_path / "baselines"
+    block = finished.blocks[-1]
     other = dataclasses.replace(block, fingerprint=block.fingerprint | {"dtype": "float16"})
-    before = dataclasses.replace(told, blocks=(other,), cells=tuple(c for c in told.cells if c.block == block.id))
+    before = dataclasses.replace(
+        finished, blocks=(other,), cells=tuple(c for c in finished.cells if c.block == block.id)
+    )
     assert accept.main([left(tmp_path / "before", before), "--baselines", str(root)]) == 0
     kept = boots(root)
     assert accept.main([directory, "--baselines", str(root), "--append"]) == 2
@@ -109,20 +111,20 @@ def files(root):
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_a_boot_that_one_file_has_already_leaves_every_file_as_it_was(tmp_path, capsys, told):
-    root, first = tmp_path / "baselines", told.blocks[0]
-    other = renamed(told, "before", of=first.id)
+def test_a_boot_that_one_file_has_already_leaves_every_file_as_it_was(tmp_path, capsys, finished):
+    root, first = tmp_path / "baselines", finished.blocks[0]
+    other = renamed(finished, "before", of=first.id)
     assert accept.main([left(tmp_path / "before", other), "--baselines", str(root)]) == 0
     kept = files(root)
-    assert len(kept) == len(told.blocks)
-    assert accept.main([left(tmp_path / "run", told), "--baselines", str(root), "--append"]) == 2
+    assert len(kept) == len(finished.blocks)
+    assert accept.main([left(tmp_path / "run", finished), "--baselines", str(root), "--append"]) == 2
     assert "is already in the baseline" in capsys.readouterr().err
     assert files(root) == kept
 
 
-def test_a_directory_that_cannot_be_written_leaves_every_file_as_it_was(tmp_path, capsys, told):
-    root, last = tmp_path / "baselines", told.blocks[-1]
-    directory = left(tmp_path / "run", told)
+def test_a_directory_that_cannot_be_written_leaves_every_file_as_it_was(tmp_path, capsys, finished):
+    root, last = tmp_path / "baselines", finished.blocks[-1]
+    directory = left(tmp_path / "run", finished)
     assert accept.main([directory, "--baselines", str(root)]) == 0
     place = baseline.path_of(root, last.fingerprint, last.model).parent
     shutil.rmtree(place)
@@ -130,16 +132,18 @@ def test_a_directory_that_cannot_be_written_leaves_every_file_as_it_was(tmp_path
     kept = files(root)
     assert kept
     capsys.readouterr()
-    assert accept.main([left(tmp_path / "later", renamed(told, "later")), "--baselines", str(root)]) == 2
+    assert accept.main([left(tmp_path / "later", renamed(finished, "later")), "--baselines", str(root)]) == 2
     captured = capsys.readouterr()
     assert re.match(rf"error: {re.escape(str(place))}/\S+\.json: cannot be written: ", captured.err)
     assert not captured.out
     assert files(root) == kept
 
 
-def test_a_boot_counts_once(tmp_path, capsys, told):
-    first = told.cells[0]
-    twice = dataclasses.replace(told, cells=(dataclasses.replace(first, boots=first.boots * 2), *told.cells[1:]))
+def test_a_boot_counts_once(tmp_path, capsys, finished):
+    first = finished.cells[0]
+    twice = dataclasses.replace(
+        finished, cells=(dataclasses.replace(first, boots=first.boots * 2), *finished.cells[1:])
+    )
     assert accept.main([left(tmp_path / "run", twice), "--baselines", str(tmp_path / "baselines")]) == 2
     assert f"{first.id}: boot {first.boots[0].boot} is already in the baseline" in capsys.readouterr().err
 
@@ -153,16 +157,18 @@ def test_a_boot_counts_once(tmp_path, capsys, told):
         ({"cells": ()}, (), "no valid boot of any cell"),
     ],
 )
-def test_what_cannot_be_a_baseline_is_refused(tmp_path, capsys, told, changes, options, message):
-    directory, root = left(tmp_path / "run", dataclasses.replace(told, **changes)), tmp_path / "baselines"
+def test_what_cannot_be_a_baseline_is_refused(tmp_path, capsys, finished, changes, options, message):
+    directory, root = left(tmp_path / "run", dataclasses.replace(finished, **changes)), tmp_path / "baselines"
     assert accept.main([directory, "--baselines", str(root), *options]) == 2
     assert message in capsys.readouterr().err
     assert not root.exists()
 
 
-def test_a_fingerprint_names_no_path(tmp_path, capsys, told):
-    blocks = tuple(dataclasses.replace(b, fingerprint=b.fingerprint | {"engine": "../../vllm"}) for b in told.blocks)
-    directory = left(tmp_path / "run", dataclasses.replace(told, blocks=blocks))
+def test_a_fingerprint_names_no_path(tmp_path, capsys, finished):
+    blocks = tuple(
+        dataclasses.replace(b, fingerprint=b.fingerprint | {"engine": "../../vllm"}) for b in finished.blocks
+    )
+    directory = left(tmp_path / "run", dataclasses.replace(finished, blocks=blocks))
     assert accept.main([directory, "--baselines", str(tmp_path / "baselines")]) == 0
     assert not (tmp_path / "vllm-tp1-random").exists()
     assert {path.parent.name for path in (tmp_path / "baselines").rglob("*.json")} == {"..-..-vllm-tp1-random"}

@@ -9,26 +9,17 @@ from hypothesis import strategies as st
 from fixtures.errors import UsageError
 from fixtures.store import baseline
 from fixtures.store.baseline import Update
+from perf_tests.fakes.samples import record, sample
 
 pytestmark = pytest.mark.cpu
 FINGERPRINT = {"hardware": "cpu", "devices": 0, "engine": "vllm", "tensor_parallel": 2, "weights": "random"}
 CELL = "vllm/m/tp2/batch-1"
 
 
-def boot(name, latency=1.23456789):
-    return {
-        "boot": name,
-        "host_id": "h",
-        "started": "2026-01-02T03:04:05+00:00",
-        "invalid": "",
-        "metrics": {"latency": latency},
-        "repetitions": {"latency": [latency, latency]},
-        "provenance": {"commit": "abc"},
-    }
-
-
-def record(*boots, cell=CELL, workload=None):
-    return {"fullname": cell, "extra_info": {"workload": workload or {"kind": "batch"}, "boots": list(boots)}}
+def boot(name):
+    return sample(
+        name, latency=1.23456789, repetitions={"latency": (1.23456789, 1.23456789)}, provenance={"commit": "abc"}
+    )
 
 
 def write(path, *records, append=False, fingerprint=FINGERPRINT):
@@ -37,7 +28,7 @@ def write(path, *records, append=False, fingerprint=FINGERPRINT):
 
 def test_what_is_written_is_read_back(tmp_path):
     path = tmp_path / "a" / "b.json"
-    write(path, record(boot("1")))
+    write(path, record(CELL, [boot("1")]))
     found = baseline.read(path)
     assert found.fingerprint == FINGERPRINT
     (sample,) = found.cells[CELL].boots
@@ -51,29 +42,29 @@ def test_no_file_is_no_baseline(tmp_path):
 
 def test_append_adds_boots_and_refuses_one_that_is_there(tmp_path):
     path = tmp_path / "b.json"
-    write(path, record(boot("1")))
-    write(path, record(boot("2")), append=True)
+    write(path, record(CELL, [boot("1")]))
+    write(path, record(CELL, [boot("2")]), append=True)
     assert [b.boot for b in baseline.read(path).cells[CELL].boots] == ["1", "2"]
     with pytest.raises(UsageError, match=r"boot 2 is already in the baseline"):
-        write(path, record(boot("2")), append=True)
-    write(path, record(boot("3")))
+        write(path, record(CELL, [boot("2")]), append=True)
+    write(path, record(CELL, [boot("3")]))
     assert [b.boot for b in baseline.read(path).cells[CELL].boots] == ["3"]
 
 
 def test_cells_that_were_not_measured_are_kept(tmp_path):
     path = tmp_path / "b.json"
-    write(path, record(boot("1")), record(boot("1"), cell="vllm/m/tp2/batch-8"))
-    write(path, record(boot("2")))
+    write(path, record(CELL, [boot("1")]), record("vllm/m/tp2/batch-8", [boot("1")]))
+    write(path, record(CELL, [boot("2")]))
     assert {c: len(s.boots) for c, s in baseline.read(path).cells.items()} == {CELL: 1, "vllm/m/tp2/batch-8": 1}
 
 
 def test_another_fingerprint_replaces_the_file_but_is_never_appended(tmp_path):
     path = tmp_path / "b.json"
-    write(path, record(boot("1")), record(boot("1"), cell="gone"))
+    write(path, record(CELL, [boot("1")]), record("gone", [boot("1")]))
     other = FINGERPRINT | {"tensor_parallel": 1}
     with pytest.raises(UsageError, match="fingerprint differs"):
-        write(path, record(boot("2")), append=True, fingerprint=other)
-    write(path, record(boot("2")), fingerprint=other)
+        write(path, record(CELL, [boot("2")]), append=True, fingerprint=other)
+    write(path, record(CELL, [boot("2")]), fingerprint=other)
     assert list(baseline.read(path).cells) == [CELL]
 
 
@@ -105,7 +96,7 @@ def test_paths_follow_the_layout(tmp_path):
 )
 def test_damage_is_named_with_file_and_place(tmp_path, damage, message):
     path = tmp_path / "b.json"
-    write(path, record(boot("1")))
+    write(path, record(CELL, [boot("1")]))
     path.write_text(damage(path.read_text()))
     with pytest.raises(UsageError, match=message) as caught:
         baseline.read(path)
@@ -118,21 +109,21 @@ def test_damage_is_named_with_file_and_place(tmp_path, damage, message):
 def test_a_truncated_file_is_never_half_used(tmp_path, data):
     path = tmp_path / "b.json"
     path.unlink(missing_ok=True)
-    write(path, record(boot("1")))
+    write(path, record(CELL, [boot("1")]))
     text = path.read_text()
     path.write_text(text[: data.draw(st.integers(0, len(text.rstrip()) - 1))])
     with pytest.raises(UsageError):
         baseline.read(path)
     with pytest.raises(UsageError):  # nor overwritten: what is in it may be worth saving
-        write(path, record(boot("2")))
+        write(path, record(CELL, [boot("2")]))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "b.json"
-    write(path, record(boot("1")))
+    write(path, record(CELL, [boot("1")]))
     before = path.read_text()
     with pytest.raises(TypeError):
-        write(path, record(boot("2")) | {"extra": object()})
+        write(path, record(CELL, [boot("2")]) | {"extra": object()})
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["b.json"]
 

@@ -22,6 +22,7 @@ from fixtures.errors import EngineError, EngineHung, UsageError
 from fixtures.studies import cross_check
 from fixtures.workloads.tokenizer import encoder, words
 from fixtures.workloads.workload import Workload
+from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.tools import bench_cross_check
 
 pytestmark = pytest.mark.cpu
@@ -56,7 +57,7 @@ def test_a_benchmark_is_given_the_same_traffic(engine, tmp_path):
 
 
 @pytest.mark.parametrize("engine", BENCHMARKS)
-def test_both_clients_tell_the_same_metrics(engine):
+def test_both_clients_report_the_same_metrics(engine):
     assert list(ENGINES[engine].benchmark_medians) == ["ttft_p50", "tpot_p50", "itl_p50", "e2e_p50"]
 
 
@@ -84,18 +85,6 @@ def test_a_word_stands_for_each_id_and_nothing_is_added(encode, ids):
     assert encode(" ".join(f"t{i}" for i in ids)) == ids
 
 
-CHOICE = """
-description = "a choice"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-
-[[models]]
-name = "llama-3.1-8b-twin"
-"""
-
-
 def test_cells_are_checked_streamed_and_of_fixed_lengths():
     chosen = deployment.load("h200x1", ENGINES)
     cells = cross_check.selected(chosen, ["*/llama-3.1-8b/*"])
@@ -111,14 +100,8 @@ def test_cells_are_checked_streamed_and_of_fixed_lengths():
 
 def test_cells_have_requests_enough_for_the_benchmarks_warm_up_and_a_pace(tmp_path):
     sizes = [(31, 8), (32, 8), (32, 2), (32, 1)]
-    (tmp_path / "choice.toml").write_text(
-        CHOICE
-        + "".join(
-            f'[[workloads]]\nname = "{n} {tokens}"\nkind = "batch"\nbatch_size = {n}\ninput_len = 8\noutput_len = {tokens}\n'
-            for n, tokens in sizes
-        )
-    )
-    chosen = deployment.load(str(tmp_path / "choice.toml"), ENGINES)
+    workloads = (workload(f"{n} {tokens}", "batch", batch_size=n, output_len=tokens) for n, tokens in sizes)
+    chosen = load(tmp_path, head() + "".join(workloads))
     assert [cell.workload.name for cell in cross_check.selected(chosen, [])] == ["32 8", "32 2"]
     with pytest.raises(UsageError, match="of at least 32 requests and 2 output tokens that are streamed"):
         cross_check.selected(chosen, ["*/31 8", "*/32 1"])
@@ -253,8 +236,8 @@ def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, messa
 
 
 def test_a_benchmark_without_an_end_is_ended_and_its_server_taken_for_hung(tmp_path):
-    with pytest.raises(EngineHung, match="vllm's own benchmark: no end within 2 s"):
-        reported("", tmp_path, 2.0)
+    with pytest.raises(EngineHung, match="vllm's own benchmark: no end within 1 s"):
+        reported("", tmp_path, 1.0)
     assert not psutil.pid_exists(int((tmp_path / "result.log").read_text().splitlines()[0]))
 
 

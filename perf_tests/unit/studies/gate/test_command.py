@@ -6,12 +6,12 @@ perf_tests.documentation.generate`` writes the golden texts anew.
 
 import contextlib
 import io
-import json
 
 import numpy as np
 import pytest
 
 from fixtures.studies.gate.__main__ import main as study
+from perf_tests.fakes.samples import dealt, results
 from perf_tests.paths import GOLDEN
 
 pytestmark = pytest.mark.cpu
@@ -35,32 +35,16 @@ COMMANDS = {
 }
 
 
-def boots(values, hosts=("a", "b"), invalid=""):
-    """Boots of a cell by the values of each metric, dealt over hosts."""
-    count = len(next(iter(values.values())))
-    return [
-        {"host_id": hosts[i % len(hosts)], "invalid": invalid, "metrics": {name: v[i] for name, v in values.items()}}
-        for i in range(count)
-    ]
-
-
-def write(path, cells):
-    """A file of this suite's kind: boots by the cell's name."""
-    entries = [{"fullname": name, "stats": {}, "extra_info": {"boots": found}} for name, found in cells.items()]
-    path.write_text(json.dumps({"benchmarks": entries}))
-    return path
-
-
 def baselines(directory):
     """Two cells of one file and one of another, with metrics that are gated, recorded, counted and all zero."""
     random = np.random.default_rng(4)
     calm, loud = (random.normal(5.0, 5.0 * cv, 9).tolist() for cv in (0.004, 0.03))
-    one = boots({"latency": calm, "tpot_p50": loud, "completed": [8.0] * 9, "goodput": [0.0] * 9})
-    two = boots({"latency": [v * 3 for v in loud], "weight_memory": [7e9] * 9}, hosts=("a",))
-    write(directory / "a.json", {"batch-1": one, "batch-8": two})
-    write(
+    one = dealt({"latency": calm, "tpot_p50": loud, "completed": [8.0] * 9, "goodput": [0.0] * 9})
+    two = dealt({"latency": [v * 3 for v in loud], "weight_memory": [7e9] * 9}, hosts=("a",))
+    results(directory / "a.json", {"batch-1": one, "batch-8": two})
+    results(
         directory / "b.json",
-        {"startup": boots({"weight_memory": [9e9]}) + boots({"weight_memory": [1e9]}, invalid="hot")},
+        {"startup": dealt({"weight_memory": [9e9]}) + dealt({"weight_memory": [1e9]}, invalid="hot")},
     )
     return directory
 
@@ -78,13 +62,10 @@ def test_what_is_printed(name, tmp_path):
     assert printed(name, tmp_path) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--cv", "0"], ["--max-boots", "1"], ["--baseline-boots", "1"], ["--nights", "1"]]
-)
-def test_the_least_that_can_be_asked_for(capsys, arguments):
-    given = ["--cv=0.01", "--baseline-boots=2", "--nights=2", "--max-boots=2"]
-    given = [one for one in given if one.partition("=")[0] != arguments[0]]
-    assert study(["power", *arguments, *given]) == 0
+@pytest.mark.parametrize("least", [{"--cv": 0, "--nights": 1}, {"--baseline-boots": 1, "--max-boots": 1}])
+def test_the_least_that_can_be_asked_for(capsys, least):
+    given = {"--cv": 0.01, "--baseline-boots": 2, "--nights": 2, "--max-boots": 2} | least
+    assert study(["power", *(f"{option}={value}" for option, value in given.items())]) == 0
     assert "40 metrics a night" in capsys.readouterr().out
 
 
@@ -100,3 +81,15 @@ def test_shares_are_fractions(capsys, value):
         study(["power", f"--cv={value}"])
     assert stopped.value.code == 2
     assert f"argument --cv: expected a fraction below 1, found {value!r}" in capsys.readouterr().err
+
+
+def test_cells_with_few_boots_are_listed(capsys, tmp_path):
+    cells = {
+        name: dealt({"latency": [1.0] * count}) for count, name in enumerate(("first", "second", "third"), start=1)
+    }
+    results(tmp_path / "b.json", cells)
+    assert study(["power", "--baselines", str(tmp_path), "--nights", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "\n1 boot (3 recommended), 1 cell: first\n" in printed
+    assert "\n2 boots (3 recommended), 1 cell: second\n" in printed
+    assert "third" not in printed

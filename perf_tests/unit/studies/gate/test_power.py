@@ -8,6 +8,8 @@ from fixtures.studies.gate import power
 from fixtures.studies.gate.power import World
 
 pytestmark = pytest.mark.cpu
+# Nights that meet the same baseline, where its boots are alike: making one takes as long as two nights.
+NIGHTS_A_BASELINE = 5
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.cpu
     ],
 )
 def test_false_alarms_and_cost_of_a_night_without_a_change(world, metrics, nights, boots):
-    found = power.characteristics(world, metrics=metrics, nights=nights, seed=3)
+    baselines = nights if world.slow_boots else nights // NIGHTS_A_BASELINE
+    found = power.characteristics(world, metrics=metrics, nights=nights, seed=3, baselines=baselines)
     assert found.alarms_per_metric <= 0.001
     assert found.alarms_per_night <= 0.01
     assert found.boots <= boots
@@ -32,7 +35,9 @@ def test_false_alarms_and_cost_of_a_night_without_a_change(world, metrics, night
 )
 def test_one_metric_that_is_noisier_than_its_kind_raises_few_alarms(cv, boots, most):
     """Judged by its kind's noise it raised one in 3 to 12% of nights."""
-    found = power.characteristics(power.uneven(cv), baseline_boots=boots, nights=500, seed=3)
+    found = power.characteristics(
+        power.uneven(cv), baseline_boots=boots, nights=500, seed=3, baselines=500 // NIGHTS_A_BASELINE
+    )
     assert found.alarms_per_night <= most
 
 
@@ -48,7 +53,7 @@ def test_the_detectable_effect_is_found_about_four_times_out_of_five(cv):
 
 
 def test_the_trade_off_goes_through_the_rule_that_is_used():
-    choices = power.trade_off(nights=20)
+    choices = power.trade_off(nights=1)
     used = next(c for c in choices if (c.cv, c.max_boots, c.strictness) == (0.01, 5, 1.0))
     assert used.power > 0.9
     lenient, strict = (

@@ -1,62 +1,28 @@
-"""The suite in a process of its own, on a fake engine: everything from the options to the baselines is the real thing."""
+"""The suite as its user meets it, on a fake engine: everything from the options to the baselines is the real thing."""
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
+import pytest
 
-from perf_tests.fakes import fake_engine
-from perf_tests.fakes.fake_engine import ROOT
+from perf_tests.fakes import deployments, fake_engine
+from perf_tests.fakes.waiting import SECONDS, wait_until
+from perf_tests.paths import ROOT
 
-DEPLOYMENT = """
-description = "a fake engine"
-hardware = "cpu"
-devices = 1
-engines = ["vllm"]
-tensor_parallel = [1]
-max_model_len = 256
-boot_timeout = 5
-request_timeout = 2
-gated = ["weight_memory", "kv_capacity", "latency", "peak_memory", "completed", "output_tokens"]
-tolerances = { latency = 0.5, peak_memory = 0.5 }
-
-[[models]]
-name = "llama-3.1-8b-twin"
-
-[[workloads]]
-name = "startup"
-kind = "startup"
-
-[[workloads]]
-name = "batch-1"
-kind = "batch"
-batch_size = 1
-input_len = 8
-output_len = 8
-repetitions = 3
-
-[[workloads]]
-name = "batch-4"
-kind = "batch"
-batch_size = 4
-input_len = 8
-output_len = 8
-repetitions = 1
-"""
-# Completions that a boot has served when batch-1 is measured: a pass of warm-up and three repetitions.
-BATCH_1 = 4
-BLOCK = "vllm/llama-3.1-8b-twin/tp1"
-ENDS_SECONDS = 60.0
+# pytest without what a run doesn't need: its plugins take longer to import than a short run lasts.
+LEAN = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio")
 
 
 @dataclasses.dataclass
@@ -70,10 +36,10 @@ class Done:
 class Suite:
     """Runs pytest on the serving tests with a deployment, an engine, baselines and artifacts of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, deployment: str = deployments.FAKE) -> None:
         self.directory = directory
         self.deployment = directory / "fake.toml"
-        self.deployment.write_text(DEPLOYMENT)
+        self.deployment.write_text(deployment)
         self.engine = fake_engine.build(directory / "engine")
         self.artifacts, self.baselines, self.scratch = (directory / name for name in ("run", "baselines", "scratch"))
         self.scratch.mkdir()
@@ -85,30 +51,8 @@ class Suite:
         fake_engine.build(self.engine, *options)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start a run; ``wait`` gives its outcome."""
-        command = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "pytest",
-            "perf_tests/serving",
-            "-m",
-            "serving",
-            "-k",
-            "not claims and not source",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:hypothesispytest",
-            "-p",
-            "no:anyio",
-            f"--deployment={self.deployment}",
-            f"--baselines={self.baselines}",
-            f"--artifacts={self.artifacts}",
-            f"--engine-env=vllm={self.engine}",
-            *options,
-        ]
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        """Start a run in a process of its own; ``wait`` gives its outcome."""
+        command = [*self.prefix, sys.executable, "-m", "pytest", *self._own(), *options]
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -116,19 +60,45 @@ class Suite:
             stderr=subprocess.STDOUT,
             text=True,
             stdin=subprocess.DEVNULL,
-            env=inherited | {"TMPDIR": str(self.scratch)} | self.variables,
+            env=_environment() | self.variables | {"TMPDIR": str(self.scratch)},
         )
 
     def run(self, *options: str) -> Done:
+        """A run in a process of its own."""
         return self.wait(self.start(*options))
 
     def wait(self, process: subprocess.Popen[str]) -> Done:
         """The end of a run that was started."""
         try:
-            text, _ = process.communicate(timeout=2 * ENDS_SECONDS)
+            text, _ = process.communicate(timeout=2 * SECONDS)
         finally:
             process.kill()
         return Done(process.returncode, text)
+
+    def run_here(self, *options: str) -> Done:
+        """A run in this process, which saves a second: for what boots nothing, such as a wrong option."""
+        return pytest_here(*self._own(), *options, variables=self.variables)
+
+    def shipped(self, *options: str) -> Done:
+        """A run in this process of a deployment and baselines of the repository."""
+        return pytest_here(*self._usual(), *options, variables=self.variables)
+
+    def replay(self, recording: Path, deployment: str, *options: str) -> Done:
+        """A shipped deployment's run in this process, on recorded results."""
+        return self.shipped(f"--deployment={deployment}", f"--replay={recording}", *options)
+
+    def _own(self) -> list[str]:
+        return [
+            *self._usual(),
+            "-k",
+            "not claims and not source",
+            f"--deployment={self.deployment}",
+            f"--baselines={self.baselines}",
+            f"--engine-env=vllm={self.engine}",
+        ]
+
+    def _usual(self) -> list[str]:
+        return ["perf_tests/serving", "-m", "serving", *LEAN, f"--artifacts={self.artifacts}"]
 
     def samples(self) -> list[str]:
         """The names of the workloads measured, in order, from the run's own record: every line of it is whole."""
@@ -147,10 +117,14 @@ class Suite:
         rows = re.findall(r"^\| \S+/(\S+) +\| (\w+) +\|.*\| ([\w ]+?) +\|$", text, re.MULTILINE)
         return {f"{cell} {metric}": outcome for cell, metric, outcome in rows if outcome != "recorded"}
 
+    def baseline(self) -> Path:
+        """The only file of baselines."""
+        (path,) = self.baselines.rglob("*.json")
+        return path
+
     def stored(self) -> dict[str, int]:
         """Boots of each workload in the baseline, which is readable."""
-        (path,) = self.baselines.rglob("*.json")
-        benchmarks: list[dict[str, Any]] = json.loads(path.read_text())["benchmarks"]
+        benchmarks: list[dict[str, Any]] = json.loads(self.baseline().read_text())["benchmarks"]
         return {b["name"]: len(b["extra_info"]["boots"]) for b in benchmarks}
 
     def assert_nothing_left(self) -> None:
@@ -166,12 +140,22 @@ class Suite:
             assert not list(place.rglob(".*")), "half-written files"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = ENDS_SECONDS) -> None:
-    """Wait for something that happens soon; fail when it doesn't."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
+def pytest_here(*arguments: str, directory: Path = ROOT, variables: Mapping[str, str] | None = None) -> Done:
+    """A pytest started in ``directory``, in this process: what it has imported is there already."""
+    seen = io.StringIO()
+    with (
+        mock.patch.dict(os.environ, _environment() | dict(variables or {}), clear=True),
+        contextlib.chdir(directory),
+        contextlib.redirect_stdout(seen),
+        contextlib.redirect_stderr(seen),
+    ):
+        status = pytest.main(list(arguments))
+    return Done(int(status), seen.getvalue())
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what pytest says in it of the tests that run."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 def _free(port: int) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from fixtures.client.request import Record
+
 PIECES = (
     b"",
     b"\n",
@@ -100,3 +102,13 @@ def misfilled(draw: st.DrawFn, document: Any) -> Any:
         if not paths(document):
             break
     return document
+
+
+def assert_sound(record: Record) -> None:
+    """A request of two tokens failed with a cause of one line, or delivered them."""
+    if record.error:
+        assert "\n" not in record.error
+        assert len(record.error) < 600
+    else:
+        assert record.chunks
+        assert record.completion_tokens == 2
