@@ -1,13 +1,15 @@
-"""Refits the host terms of hardware.toml and says how well they predict what they were not fitted to.
+"""Fits the host terms of hardware.toml to the evidence and prints how well they predict what they were not fitted to.
 
     python -m perf_tests.documentation.calibrate
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
-constant per card and three more on Llama-3.1-8B's batches up to 128 in the committed baselines; everything else in them is
-held back, among it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on
-a grid on Llama's online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else in it is held back, among
+it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
+online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
 
-``uncertainty``: quantiles of what was held back and of what others published, as hardware.toml has them.
+``uncertainty``: quantiles of what was held back and of what others published.
+
+``constants.py`` writes these numbers into hardware.toml.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ import functools
 import itertools
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from tabulate import tabulate
@@ -32,13 +34,12 @@ from fixtures.prediction.expectation import Expectation, expect
 from fixtures.store import baseline
 from fixtures.workloads.workload import Workload
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import published
-from perf_tests.paths import ROOT
+from perf_tests.documentation import evidence, published
 
 CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
 VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
-# The models in the baselines: name of the file, configuration, format of the weights.
+# The models in the evidence: name of the file, configuration, format of the weights.
 MODELS = (
     (DENSE, DENSE, "bf16"),
     (MOE, MOE, "bf16"),
@@ -49,6 +50,8 @@ MODELS = (
 # Of the deployments on cards.
 MAX_MODEL_LEN, KV_CACHE_GIB = 4096, {"h200": 30, "h100": 20}
 UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
+# The longest unpacking that is tried, in steps of 5 us.
+MOST_UNPACKING = 11
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 
 
@@ -66,7 +69,7 @@ class Point:
 
     @property
     def setup(self) -> Setup:
-        return Setup(architecture(self.model), gpu(self.card), Parallel(), precision(self.format))
+        return _setup(self.model, self.card, self.format)
 
     @property
     def fitted(self) -> bool:
@@ -80,18 +83,28 @@ class Point:
         return self.format == "awq" and self.workload.kind == "batch"
 
 
-def recorded(platform: str) -> Iterator[Point]:
-    """Everything in a platform's committed baselines but routing."""
+@functools.cache
+def recorded(platform: str) -> tuple[Point, ...]:
+    """All boots of a platform in the evidence but those of routing."""
+    return tuple(_recorded(platform))
+
+
+def _recorded(platform: str) -> Iterator[Point]:
     engine = platform.partition("-")[0]
     for directory, card in CARDS.items():
         for name, model, form in MODELS:
-            found = baseline.read(ROOT / "baselines" / directory / f"{engine}-tp1-random" / f"{name}.json")
+            found = baseline.read(evidence.block(directory, engine) / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
                 if cell.workload["kind"] != "routing":
                     workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
                     tokens = found.cells[f"{engine}/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
                     for boot in cell.boots:
                         yield Point(platform, card, model, form, workload, boot.metrics, int(tokens))
+
+
+@functools.cache
+def _setup(model: str, card: str, form: str) -> Setup:
+    return Setup(architecture(model), gpu(card), Parallel(), precision(form))
 
 
 def document_points() -> list[Measured]:
@@ -110,7 +123,18 @@ def document_points() -> list[Measured]:
     ]
 
 
-def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
+@functools.cache
+def fitted(platform: str) -> dict[str, HostTerm]:
+    """The host terms that a platform's evidence gives, by card."""
+    return fit_cards(recorded(platform))
+
+
+def shipped(platform: str) -> dict[str, HostTerm]:
+    """The host terms of a platform as hardware.toml has them, by card."""
+    return {card: hardware().host_term(platform, card) for card in CARDS.values()}
+
+
+def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
     """The host term of each card: steps from TPOT, then prefill from what of the latency they leave unexplained.
 
     A step constant per card; the constants per sequence, per prefill and per request (which is no less than nothing) are the
@@ -147,7 +171,7 @@ def fit_cards(points: list[Point]) -> dict[str, HostTerm]:
     return hosts
 
 
-def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
+def fit_stall(points: Sequence[Point], host: HostTerm) -> HostTerm:
     """``host``, of one card, with its ``stall_seconds``, to half a millisecond.
 
     Least absolute errors of log TPOT, not their squares: near the limit one machine in five takes half as long again.
@@ -163,23 +187,31 @@ def fit_stall(points: list[Point], host: HostTerm) -> HostTerm:
     return stalled(min(range(1, 21), key=loss))
 
 
-def fit_unpacking(points: list[Point]) -> tuple[float, float]:
+def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[float, float]:
     """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and half a percent of the peak."""
     wanted = [p for p in points if p.unpacked]
 
-    def loss(candidate: tuple[float, float]) -> float:
-        figures = dict(zip(UNPACKING, (Figure(value, "calibrated", "") for value in candidate), strict=True))
+    @functools.cache
+    def latency(card: str, workload: Workload, seconds: float, compute: float) -> float:
+        setup = next(p.setup for p in wanted if p.card == card)
+        figures = {
+            name: Figure(value, "calibrated", "") for name, value in zip(UNPACKING, (seconds, compute), strict=True)
+        }
+        setup = dataclasses.replace(setup, gpu=dataclasses.replace(setup.gpu, **figures))
+        return serving.latency_seconds(setup, hosts[card], workload.batch_size, workload.input_len, workload.output_len)
+
+    def loss(candidate: tuple[int, float]) -> float:
+        steps, compute = candidate
         found = []
         for p in wanted:
-            setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
-            term = hardware().host_term(VLLM, p.card)
-            expected = serving.latency_seconds(
-                setup, term, p.workload.batch_size, p.workload.input_len, p.workload.output_len
-            )
+            # Every layer of every step takes the seconds once, so that the latency is a straight line of them.
+            none, most = (latency(p.card, p.workload, seconds, compute) for seconds in (0.0, MOST_UNPACKING * 5e-6))
+            expected = none + (most - none) * steps / MOST_UNPACKING
             found.append(math.log(expected / p.metrics["latency"]))
         return sum(by * by for by in found)
 
-    return min(itertools.product((n * 5e-6 for n in range(12)), (n / 200 for n in range(20, 116))), key=loss)
+    steps, compute = min(itertools.product(range(MOST_UNPACKING + 1), (n / 200 for n in range(20, 116))), key=loss)
+    return steps * 5e-6, compute
 
 
 def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
@@ -195,7 +227,7 @@ def _expected(setup: Setup, host: HostTerm, workload: Workload, kv_tokens: int) 
     return expect(setup, host, workload, kv_tokens, MAX_MODEL_LEN)
 
 
-def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
+def held_back(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, list[float]]:
     """Errors of the points that nothing was fitted to, by kind of workload, quantised models apart."""
     found: dict[str, list[float]] = {}
     for point in points:
@@ -205,7 +237,7 @@ def held_back(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, list
     return found
 
 
-def uncertainties(points: list[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
+def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
     """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
 
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
@@ -241,7 +273,7 @@ def uncertainty_on_several_gpus() -> Uncertainty:
     return Uncertainty(quantile(found), len(found), "published")
 
 
-def _written(key: str, one: Uncertainty) -> str:
+def line(key: str, one: Uncertainty) -> str:
     """A line of hardware.toml."""
     return f'{key} = {{ error = {one.error:.4f}, cells = {one.cells}, source = "{one.source}" }}'
 
@@ -259,9 +291,8 @@ def main() -> None:
         f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}"
     )
     rows = []
-    found = {platform: list(recorded(platform)) for platform in (VLLM, SGLANG)}
-    for platform, points in found.items():
-        hosts = fit_cards(points)
+    for platform in (VLLM, SGLANG):
+        points, hosts = recorded(platform), fitted(platform)
         for card, host in hosts.items():
             constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
             print(f"{platform} {card}:", {name: f"{figure.value:.4g}" for name, figure in constants.items() if figure})
@@ -284,9 +315,9 @@ def main() -> None:
                 f"worst {max(map(abs, errors)):.1%}"
             )
         print(f'[uncertainty.platform."{platform}"]')
-        print("\n".join(_written(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
-    print("[uncertainty]", _written("several_gpus", uncertainty_on_several_gpus()), sep="\n")
-    unpacking = fit_unpacking(found[VLLM])
+        print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
+    print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
+    unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
     print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 

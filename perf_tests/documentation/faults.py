@@ -1,7 +1,4 @@
-"""The table of faults: each test declares its row, ``docs/faults.md`` holds them all.
-
-python -m perf_tests.documentation.faults     writes the page anew
-"""
+"""The table of faults: each test declares its row, ``docs/faults.md`` holds them all."""
 
 import dataclasses
 import importlib
@@ -19,7 +16,7 @@ HEAD = """\
 What the suite makes of everything that goes wrong around it. Each line is a test that injects the fault for real (processes
 killed, sockets cut, disks full, a stand-in for NVML's library) and checks the outcome, what is kept, and that no process,
 port, lock or temporary file is left: `tox -e faults`, those of less than a second in `tox -e cpu`. The page is written by
-`python -m perf_tests.documentation.faults`.
+`python -m perf_tests.documentation.generate`.
 
 How far these and the cpu tests reach: `tox -e coverage` fails below 90% of the branches of `fixtures/`, counted in all
 processes that they start; which deliberate mistakes they don't notice is in [mutation.md](mutation.md).
@@ -55,9 +52,3 @@ def page() -> str:
             cells = [(row.fault, row.outcome, row.kept) for row in rows]
             parts.append(f"## {group}\n\n{tabulate(cells, ('fault', 'outcome', 'kept'), 'pipe')}\n")
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    # As a module of its own this one would miss the rows, which the tests declare in the one that they import.
-    module = importlib.import_module("perf_tests.documentation.faults")
-    PAGE.write_text(module.page(), encoding="utf-8")

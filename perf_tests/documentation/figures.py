@@ -1,22 +1,18 @@
-"""The figures of the documentation, written as SVG.
+"""The figures of the documentation, in ``docs/figures``."""
 
-python -m perf_tests.documentation.figures DIRECTORY [NAME ...]
-"""
-
-import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fixtures.command import command
 from fixtures.gate.sequential import MAX_BOOTS
-from fixtures.report.figures import batch_latency, empty_figure, svg, tensor_parallel
-from fixtures.store.files import write_atomically
+from fixtures.report.figures import batch_latency, empty_figure, tensor_parallel
 from fixtures.studies.gate import power
+from perf_tests.paths import ROOT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+DIRECTORY = ROOT / "docs" / "figures"
 
 
 def trade_off() -> "Figure":
@@ -59,27 +55,8 @@ def trade_off() -> "Figure":
     return figure
 
 
+# What takes no time to draw.
 FIGURES: dict[str, Callable[[], "Figure"]] = {
     "document-tensor-parallel": tensor_parallel,
     "document-batch-latency": batch_latency,
-    "gate-trade-off": trade_off,
 }
-
-
-@command
-def main(arguments: list[str]) -> None:
-    """Write figures into a directory."""
-    parser = argparse.ArgumentParser("python -m perf_tests.documentation.figures", description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument(
-        "names", nargs="*", choices=[*FIGURES, []], metavar="NAME", help=f"default: {', '.join(FIGURES)}"
-    )
-    args = parser.parse_args(arguments)
-    for name in args.names or FIGURES:
-        path = args.directory / f"{name}.svg"
-        write_atomically(path, svg(FIGURES[name]()))
-        print(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,24 +1,21 @@
-"""Writes the ledger's numbers that come from elsewhere: what the analytical model predicts, what the baselines have.
+"""The ledger's numbers that come from elsewhere: what the analytical model predicts, what the evidence has.
 
-    python -m perf_tests.documentation.ledger_numbers
-
-To be run whenever a constant of hardware.toml moves or a boot is added to the baselines; a test says when it was not. Whether
-a statement holds is written by hand: the ledger cannot be read with a verdict that its numbers contradict.
+Whether a statement holds is written by hand: the ledger cannot be read with a verdict that its numbers contradict.
 """
 
 import functools
 import re
 
-from fixtures.claims.ledger import LEDGER, UNITS
+from fixtures.claims.ledger import UNITS
 from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.prediction.prediction import Prediction, predict
 from perf_tests.documentation.tables import H100, H200, PAIRS, measured
 
-# Where the baselines of a deployment are.
+# Where the boots of a deployment are.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}
-_ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
+ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 
 
 @functools.cache
@@ -30,9 +27,9 @@ def prediction(deployment: str, cell: str, metric: str) -> Prediction:
     return one
 
 
-def ledger(text: str) -> str:
-    """The ledger with those numbers. Raises LookupError for a measurement that isn't in the baselines."""
-    return _ROW.sub(lambda found: _row(found[0]), text)
+def filled(text: str) -> str:
+    """The ledger with those numbers. Raises LookupError for a measurement that isn't in the evidence."""
+    return ROW.sub(lambda found: _row(found[0]), text)
 
 
 def _row(row: str) -> str:
@@ -42,7 +39,7 @@ def _row(row: str) -> str:
     if "stated = " in row:
         if recorded is None:
             raise LookupError(f"nothing is recorded of {row.strip()}")
-        return _filled(row, {"value": recorded}, unit)
+        return _with(row, {"value": recorded}, unit)
     one = prediction(deployment, words["cell"], metric)
     if "over" in words:
         one = one.over(prediction(deployment, words["over"], metric), metric)
@@ -50,11 +47,11 @@ def _row(row: str) -> str:
     if recorded is not None:
         row = row.replace(", unit = ", ", recorded = 0, unit = ")
     numbers = {"value": one.value, "low": one.low, "high": one.high}
-    return _filled(row, numbers | ({"recorded": recorded} if recorded is not None else {}), unit)
+    return _with(row, numbers | ({"recorded": recorded} if recorded is not None else {}), unit)
 
 
 def _recorded(deployment: str, cell: str, over: str, metric: str) -> float | None:
-    """The median of a metric in the baselines, or its ratio to that of another cell; None where either has no boot."""
+    """The median of a metric in the evidence, or its ratio to that of another cell; None where either has no boot."""
     if deployment not in DIRECTORIES:
         return None
     value = measured(DIRECTORIES[deployment], cell, metric)
@@ -62,13 +59,9 @@ def _recorded(deployment: str, cell: str, over: str, metric: str) -> float | Non
     return None if value is None or base is None else value / base
 
 
-def _filled(row: str, numbers: dict[str, float], unit: str) -> str:
+def _with(row: str, numbers: dict[str, float], unit: str) -> str:
     """A row with numbers, given in base units, to four significant digits."""
     for name, number in numbers.items():
         rounded = float(f"{number * UNITS[unit]:.4g}")
         row = re.sub(rf"\b{name} = [^,]+", f"{name} = {rounded:g}", row)
     return row
-
-
-if __name__ == "__main__":
-    LEDGER.write_text(ledger(LEDGER.read_text()))

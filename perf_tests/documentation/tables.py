@@ -1,6 +1,6 @@
-"""Tables of README and docs that come from the committed baselines, or from the analytical model.
+"""Tables of README and docs that come from the evidence, or from the analytical model.
 
-python -m perf_tests.documentation.tables     writes them anew, between ``<!-- table NAME -->`` and ``<!-- /table -->``
+They stand between ``<!-- table NAME -->`` and ``<!-- /table -->``.
 """
 
 import functools
@@ -29,14 +29,13 @@ from fixtures.prediction.prediction import Prediction
 from fixtures.store import baseline
 from fixtures.studies.gate import committed
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate
+from perf_tests.documentation import calibrate, evidence
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
 from perf_tests.paths import ROOT
 
 PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
-BASELINES = ROOT / "baselines"
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
-# Deployments of two cards, and where their baselines are.
+# Deployments of two cards, and where their boots are.
 PAIRS = {"h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
@@ -67,7 +66,7 @@ NAMES = {
 
 
 def filled(text: str) -> str:
-    """A page with its tables as the baselines have them. Raises KeyError for a table that is not known."""
+    """A page with its tables as the evidence has them. Raises KeyError for a table that is not known."""
     return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
 
 
@@ -81,7 +80,7 @@ _read = functools.cache(baseline.read)
 
 def boots(card: str, model: str, cell: str, metric: str, parallel: str = "tp1", engine: str = "vllm") -> list[float]:
     """The valid boots' values of a metric, in base units; none if there is no such cell."""
-    found = _read(BASELINES / card / f"{engine}-{parallel}-random" / f"{model}.json")
+    found = _read(evidence.block(card, engine, parallel) / f"{model}.json")
     stored = found.cells.get(f"{engine}/{model}/{parallel}/{cell}") if found else None
     kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
     return [value for value in kept if value is not None]
@@ -137,7 +136,7 @@ def on_cards() -> str:
 
 
 def noise(directory: Path) -> str:
-    """The noise of a directory of baselines."""
+    """The noise of a directory of boots."""
     found = committed.read(directory)
     rows = [row for row in found.rows(MAX_BOOTS) if row[0] in NOISE]
     lines = [markdown(committed.HEADERS, rows)]
@@ -151,8 +150,7 @@ def held_back() -> str:
     """How far the model is from what nothing was fitted to."""
     rows = []
     for platform, told in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
-        points = list(calibrate.recorded(platform))
-        found = calibrate.held_back(points, calibrate.fit_cards(points))
+        found = calibrate.held_back(calibrate.recorded(platform), calibrate.fitted(platform))
         rows += [(f"{told}, {kind}", *_errors(errors)) for kind, errors in found.items()]
         own = [by for kind, errors in found.items() if not kind.startswith("quantised") for by in errors]
         rows.append((f"{told}, all three together", *_errors(own)))
@@ -194,10 +192,10 @@ def quantised() -> str:
 
 
 def compared(card: str, parallel: str) -> dict[tuple[str, str], engines.Difference]:
-    """What SGLang's baselines differ by from vLLM's, by cell without its engine and metric."""
+    """What SGLang differs by from vLLM, by cell without its engine and metric."""
     sides = []
     for engine in ("vllm", "sglang"):
-        files = sorted((BASELINES / card / f"{engine}-{parallel}-random").glob("*.json"))
+        files = sorted(evidence.block(card, engine, parallel).glob("*.json"))
         cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
         sides.append({cell: {m.name: samples for m, samples in found.items()} for cell, found in cells.items()})
     return {(one.cell, one.metric): one for one in engines.compare(*sides)}
@@ -316,8 +314,8 @@ def uncertainty() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
-    "noise of h200x1": lambda: noise(BASELINES / H200 / "vllm-tp1-random"),
-    "noise of h100x1": lambda: noise(BASELINES / H100 / "vllm-tp1-random"),
+    "noise of h200x1": lambda: noise(evidence.block(H200, "vllm")),
+    "noise of h100x1": lambda: noise(evidence.block(H100, "vllm")),
     "held back": held_back,
     "quantised": quantised,
     "side by side": side_by_side,
@@ -326,8 +324,3 @@ TABLES: dict[str, Callable[[], str]] = {
     "foretold": foretold,
     "uncertainty": uncertainty,
 }
-
-
-if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

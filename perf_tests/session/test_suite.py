@@ -14,11 +14,14 @@ import pytest
 
 from fixtures.store import history
 from perf_tests.conftest import IMPORTED
+from perf_tests.documentation import evidence
 from perf_tests.fakes.deployments import FAKE, workload
 from perf_tests.fakes.server_process import mock_server
 from perf_tests.fakes.suite import Done, Suite
 from perf_tests.paths import ROOT
 
+# Results of two cards, which say nothing of a deployment of one.
+PAIR = evidence.block("h200x2", "vllm", "tp2")
 SLOW_ONLINE = workload("online-20", "online", rate=0.1, num_prompts=6)
 ONLINE = SLOW_ONLINE.replace("0.1", "20")
 NOBODY = "http://127.0.0.1:9"
@@ -185,7 +188,7 @@ def test_an_interrupted_run_keeps_what_was_measured(suite):
 
 @pytest.mark.cpu
 def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
-    done = suite.replay(ROOT / "baselines" / "h200x1", "h200x1", "--claims")
+    done = suite.replay(evidence.CURRENT / "h200x1", "h200x1", "--claims")
     assert done.status == 0, done.text
     assert re.search(r"verdicts: \d+ pass", done.text)
     for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch", "sglang-ahead"):
@@ -198,7 +201,7 @@ def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
 
 @pytest.mark.cpu
 def test_recorded_results_of_a_pair_decide_the_claims_of_two_cards(suite):
-    done = suite.replay(ROOT / "baselines" / "h100-80gb-hbm3x2", "h100x2", "--claims")
+    done = suite.replay(evidence.CURRENT / "h100-80gb-hbm3x2", "h100x2", "--claims")
     assert done.status == 0, done.text
     for claim in (
         "mixtral-weights-per-gpu",
@@ -220,7 +223,7 @@ def test_recorded_results_of_a_pair_decide_the_claims_of_two_cards(suite):
 
 @pytest.mark.cpu
 def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing(suite):
-    shutil.copytree(ROOT / "baselines" / "h200x1", suite.directory / "h200x1")
+    shutil.copytree(evidence.CURRENT / "h200x1", suite.directory / "h200x1")
     (path,) = (suite.directory / "h200x1").rglob("vllm-*/mixtral-8x7b.json")
 
     def played() -> Done:
@@ -268,7 +271,7 @@ def test_a_server_that_is_not_there(suite):
             "--engine-env vllm=/nonexistent: no such directory",
         ),
         (["--deployment", "cpu", "--engine-env", "vlm=/tmp"], "--engine-env: unknown engine 'vlm'"),
-        (["--deployment", "cpu", "--engine-env", "vllm=baselines"], "no vllm in baselines: build it with"),
+        (["--deployment", "cpu", "--engine-env", "vllm=docs"], "no vllm in docs: build it with"),
         (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
         (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=ftp://h"], "expected http://HOST:PORT"),
         (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),
@@ -278,9 +281,9 @@ def test_a_server_that_is_not_there(suite):
         ),
         (["--deployment", "cpu", "--sharegpt", "/nonexistent.json"], "--sharegpt: /nonexistent.json: cannot be read"),
         (["--deployment", "h200x1", "--replay=/nonexistent"], "--replay: /nonexistent: no baselines there"),
-        (["--deployment", "h200x1", "--replay=baselines/cpu"], "holds no cell of deployment 'h200x1'"),
-        (["--replay=baselines/cpu", "--update-baselines"], "--replay: measures nothing"),
-        (["--replay=baselines/cpu", "--history=h.jsonl"], "--replay: measures nothing"),
+        (["--deployment", "h200x1", f"--replay={PAIR}"], "holds no cell of deployment 'h200x1'"),
+        ([f"--replay={PAIR}", "--update-baselines"], "--replay: measures nothing"),
+        ([f"--replay={PAIR}", "--history=h.jsonl"], "--replay: measures nothing"),
         (["--deployment=cpu", "--compare-engine-options=vllm=-O0", "--history=h.jsonl"], "leave out --history"),
         (["--update-baselines=sometimes"], "invalid choice: 'sometimes'"),
     ],

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from perf_tests.documentation import evidence
 from perf_tests.fakes.commands import run_module_here
 from perf_tests.fakes.server_process import mock_server, server_log
 from perf_tests.fakes.waiting import wait_until
@@ -17,8 +18,7 @@ TABLE = [
     sys.executable,
     "-m",
     "fixtures.comparison",
-    "baselines/h200x1/vllm-tp1-random",
-    "baselines/h200x1/sglang-tp1-random",
+    *(str(evidence.block("h200x1", engine)) for engine in ("vllm", "sglang")),
 ]
 
 
@@ -51,7 +51,7 @@ MOVED = {
     "fixtures.cross_check": "fixtures.studies.cross_check",
     "fixtures.report.accept": "fixtures.store.accept",
     "fixtures.report.export": "fixtures.store.export",
-    "fixtures.report.figures": "perf_tests.documentation.figures",
+    "fixtures.report.figures": "perf_tests.documentation.generate",
     "fixtures.report.predictions": "fixtures.prediction",
     "fixtures.routing.collectives": "fixtures.studies.collectives.counts",
     "fixtures.routing.exchange_times": "fixtures.studies.collectives.exchange_times",

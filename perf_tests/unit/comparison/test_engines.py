@@ -5,7 +5,6 @@ import json
 import math
 import random
 import statistics
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -18,6 +17,7 @@ from fixtures.gate.noise import PRIOR_DEGREES, REJECT, pool
 from fixtures.gate.results import Samples
 from fixtures.metrics import METRICS
 from fixtures.report.engines import pairs
+from perf_tests.documentation import evidence
 from perf_tests.fakes.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
@@ -178,9 +178,9 @@ def test_one_boot_each_is_judged_by_known_noise_or_the_tolerance():
     assert known.better == 1
 
 
-def test_committed_baselines_are_set_side_by_side_offline(tmp_path, capsys):
+def test_recorded_boots_are_set_side_by_side_offline(tmp_path, capsys):
     for engine, factor in (("vllm", 1.0), ("sglang", 0.9)):
-        data = json.loads(Path("baselines/h200x1/vllm-tp1-random/llama-3.1-8b.json").read_text())
+        data = json.loads((evidence.block("h200x1", "vllm") / "llama-3.1-8b.json").read_text())
         for benchmark in data["benchmarks"]:
             benchmark["fullname"] = engine + benchmark["fullname"].removeprefix("vllm")
             for boot in benchmark["extra_info"]["boots"]:

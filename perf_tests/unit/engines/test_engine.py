@@ -15,6 +15,7 @@ from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from fixtures.store import baseline
+from perf_tests.documentation import evidence
 from perf_tests.fakes.server_process import mock_server
 
 pytestmark = pytest.mark.cpu
@@ -73,9 +74,9 @@ def test_capture_of_a_model_that_cannot_be_captured_is_refused_before_it_is_boot
 
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])
 def test_the_kv_budget_of_both_engines_holds_as_many_tokens_as_was_measured(model):
-    """VLLM's own count on an H200, committed: 30 GiB by 128 KiB a token."""
+    """VLLM's own count on an H200: 30 GiB by 128 KiB a token."""
     found = spec_of(deployment.load("h200x1", ENGINES), Block("vllm", model, 1))
-    stored = baseline.read(Path("baselines/h200x1/vllm-tp1-random") / f"{model}.json")
+    stored = baseline.read(evidence.block("h200x1", "vllm") / f"{model}.json")
     measured = stored.cells[f"vllm/{model}/tp1/startup"].boots[0].metrics["kv_capacity"]
     assert found.kv_cache_tokens == measured == 245760
 

@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.gate import comparison
 from fixtures.gate.__main__ import main
+from perf_tests.documentation import evidence
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -35,8 +36,8 @@ def test_declared_extra_info_is_compared_in_its_direction(tmp_path):
     assert main([before, after, "--direction", "tokens=lower"]) == 2
 
 
-def test_our_own_baselines_compared_with_themselves_pass():
-    path = str(ROOT / "baselines" / "h200x1" / "vllm-tp1-random" / "mixtral-8x7b.json")
+def test_recorded_boots_compared_with_themselves_pass():
+    path = str(evidence.block("h200x1", "vllm") / "mixtral-8x7b.json")
     assert main([path, path]) == 0
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fixtures.store import export
+from perf_tests.documentation import evidence
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
@@ -19,7 +20,7 @@ def table(path):
 
 def test_baselines_as_csv(tmp_path, capsys):
     out = tmp_path / "samples.csv"
-    directory = ROOT / "baselines" / "h200x1" / "vllm-tp1-random"
+    directory = evidence.block("h200x1", "vllm")
     assert export.main([str(directory), "--out", str(out)]) == 0
     lines = table(out)
     assert capsys.readouterr().out == f"{out}: {len(lines)} lines\n"
@@ -111,14 +112,15 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, capsys, monkeypa
 
 def test_parquet_holds_the_same_as_csv(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is optional")
-    export.write(ROOT / "baselines" / "h200x1", tmp_path / "a.parquet")
+    export.write(evidence.CURRENT / "h200x1", tmp_path / "a.parquet")
     found = parquet.read_table(tmp_path / "a.parquet").to_pylist()
-    assert found == list(export.records(ROOT / "baselines" / "h200x1"))
+    assert found == list(export.records(evidence.CURRENT / "h200x1"))
 
 
-def test_the_notebook_runs(monkeypatch):
+def test_the_notebook_runs(monkeypatch, tmp_path):
     """Its code cells, one after the other, as Jupyter would run them; nothing of Jupyter is needed."""
-    monkeypatch.chdir(ROOT / "docs")
+    (tmp_path / "baselines").symlink_to(evidence.CURRENT)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     notebook = json.loads((ROOT / "docs" / "baselines.ipynb").read_text(encoding="utf-8"))
     names = {}

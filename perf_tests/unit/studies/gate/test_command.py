@@ -1,7 +1,7 @@
 """What ``python -m fixtures.studies.gate`` prints.
 
 Simulated nights have fixed seeds, so all of it is known; after a change that is meant, ``python -m
-perf_tests.unit.studies.gate.test_command`` writes the golden texts anew.
+perf_tests.documentation.generate`` writes the golden texts anew.
 """
 
 import contextlib

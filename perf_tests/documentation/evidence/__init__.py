@@ -1,0 +1,17 @@
+"""Evidence: the boots that constants, the ledger's numbers, tables and printed screens rest on.
+
+A set is a directory beside this file, laid out like ``baselines/`` and named by engine releases and weights. It is frozen:
+baselines move, and nothing that is written here changes with them. ``python -m perf_tests.documentation.freeze`` adds a set.
+"""
+
+from pathlib import Path
+
+SETS = Path(__file__).parent
+# The set that everything generated rests on. The others are kept for comparison.
+CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-random"
+WEIGHTS = CURRENT.name.rpartition("-")[2]
+
+
+def block(hardware: str, engine: str, parallel: str = "tp1") -> Path:
+    """The directory of one engine's boots on ``hardware``, which is called as in ``baselines/``, at ``parallel``."""
+    return CURRENT / hardware / f"{engine}-{parallel}-{WEIGHTS}"

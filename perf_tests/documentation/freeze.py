@@ -1,0 +1,65 @@
+"""Freezes committed baselines as evidence.
+
+    python -m perf_tests.documentation.freeze HARDWARE ...     directories of baselines/, as h200x1 h200x2
+
+They become a set that is named by the engine releases and the weights of their boots. Of a set that is there already the same
+hardware is replaced. The set that everything generated rests on is named in ``evidence/__init__.py``.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from fixtures.command import command
+from fixtures.errors import UsageError
+from fixtures.store import baseline
+from perf_tests.documentation import evidence
+from perf_tests.paths import ROOT
+
+
+def freeze(directories: list[Path], sets: Path = evidence.SETS) -> Path:
+    """Copy directories of baselines, one for each kind of hardware, into a set; returns its directory.
+
+    Raises UsageError if there are none, or if boots of one engine are of several releases or several kinds of weights.
+    """
+    releases: dict[str, set[str]] = {}
+    weights: set[str] = set()
+    for directory in directories:
+        if not (paths := sorted(directory.rglob("*.json"))):
+            raise UsageError(f"{directory}: no baselines there; expected a directory like baselines/h200x1")
+        for path in paths:
+            found = baseline.read(path)
+            weights.add(found.fingerprint["weights"])
+            versions = releases.setdefault(found.fingerprint["engine"], set())
+            versions |= {boot.provenance["engine_version"] for cell in found.cells.values() for boot in cell.boots}
+    for what, several in {**releases, "weights": weights}.items():
+        if len(several) > 1:
+            raise UsageError(
+                f"{what}: expected one release and one kind of weights, found {', '.join(sorted(several))}"
+            )
+    # The engine that everything is compared with first.
+    engines = sorted(releases, reverse=True)
+    name = "-".join([*(f"{engine}-{min(releases[engine])}" for engine in engines), min(weights)])
+    for directory in directories:
+        shutil.rmtree(sets / name / directory.name, ignore_errors=True)
+        shutil.copytree(directory, sets / name / directory.name)
+    return sets / name
+
+
+@command
+def main(arguments: list[str]) -> None:
+    """Freeze and say what is to be done next."""
+    parser = argparse.ArgumentParser(
+        "python -m perf_tests.documentation.freeze",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("hardware", nargs="+", metavar="HARDWARE", help="a directory of baselines/")
+    found = freeze([ROOT / "baselines" / name for name in parser.parse_args(arguments).hardware])
+    print(f"{found.relative_to(ROOT)}: written; name it as CURRENT in evidence/__init__.py, then run")
+    print("python -m perf_tests.documentation.generate")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
