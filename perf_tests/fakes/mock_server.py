@@ -350,7 +350,7 @@ class NativeStream(Stream):
 
 
 class Replay:
-    """Writes the bytes of a recorded response, each read when it arrived then."""
+    """Writes the bytes of a recorded response, each read when it arrived then, or ``speed`` times as soon."""
 
     def __init__(
         self, server: MockServer, transport: Any, reads: tuple[tuple[float, bytes], ...], received: float
@@ -360,7 +360,7 @@ class Replay:
         server.log.append({"received": received, "written": self.written})
         loop = asyncio.get_running_loop()
         for when, data in reads:
-            loop.call_at(received + when + loop.time() - time.monotonic(), self.write, data)
+            loop.call_at(received + when / server.args.speed + loop.time() - time.monotonic(), self.write, data)
 
     def write(self, data: bytes) -> None:
         self.written.append(time.monotonic())
@@ -379,6 +379,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--api-key", default="", help="what requests must carry as bearer token")
     parser.add_argument("--replay", type=Path, help="answer with the responses of this recording, one after the other")
+    parser.add_argument("--speed", type=float, default=1.0, help="how many times faster than recorded --replay is")
     parser.add_argument("--texts", action="store_true", help="/generate: a text beside the ids, as with a tokenizer")
     parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
     parser.add_argument("--no-freeze", action="store_true", help="know nothing of /freeze_gc")

@@ -103,7 +103,7 @@ def test_a_server_that_dies_while_serving_is_noticed(tmp_path):
 
 def test_a_server_that_ignores_signals_is_killed(tmp_path):
     command = [sys.executable, "-m", "perf_tests.fakes.mock_server", "--ignore-signals"]
-    process = ServerProcess(command, dict(os.environ, PYTHONPATH=str(ROOT)), tmp_path / "log", grace=0.3)
+    process = ServerProcess(command, dict(os.environ, PYTHONPATH=str(ROOT)), tmp_path / "log", grace=0.1)
     wait_until(lambda: "listening" in process.tail())
     process.stop()
     assert process.exit_status() == (-signal.SIGKILL) % 256

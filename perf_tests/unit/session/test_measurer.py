@@ -40,7 +40,7 @@ def measured(sample):
 def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
-    with mock_server("--ttft", "0.05", "--gap", "0.01", "--jit", "0.8") as url:
+    with mock_server("--ttft", "0.03", "--gap", "0.005", "--jit", "0.5") as url:
         sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
         passes = len(server_log(url)) / BATCH - measured(sample)
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
