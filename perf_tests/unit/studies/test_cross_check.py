@@ -14,6 +14,7 @@ from fixtures.client.load import Target
 from fixtures.comparison.agreement import agreements
 from fixtures.deployments import cell as cell_module
 from fixtures.deployments import deployment
+from fixtures.engines import benchmark as benchmark_module
 from fixtures.engines.benchmark import benchmark
 from fixtures.engines.engine import BootSpec
 from fixtures.engines.environment import Environment
@@ -178,6 +179,22 @@ class Wrote(type(ENGINES["vllm"])):
         return [sys.executable, "-c", script if self.text else hang]
 
 
+class Ended:
+    """Stands for the process of a benchmark that Wrote, without one: what is asked is what its result is worth."""
+
+    def __init__(self, line, variables, log):
+        exec(line[-1], {})
+
+    def wait(self, seconds):
+        pass
+
+    def exit_status(self):
+        return 0
+
+    def stop(self):
+        pass
+
+
 # Of 100 requests of 75 + 128 tokens.
 TOLD = {
     "completed": 100,
@@ -228,7 +245,8 @@ def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, 
         (json.dumps(TOLD | {"median_tpot_ms": "5"}), "median_tpot_ms is 5, not a time"),
     ],
 )
-def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, message, tmp_path):
+def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_module, "ServerProcess", Ended)
     with pytest.raises(EngineError) as found:
         reported(text, tmp_path)
     assert str(found.value).startswith(f"vllm's own benchmark: {tmp_path / 'result.json'}: {message}")
