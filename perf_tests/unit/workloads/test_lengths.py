@@ -13,7 +13,9 @@ pytestmark = pytest.mark.cpu
 
 @given(st.integers(1, 200), st.floats(16, 200), st.floats(16, 300), st.integers())
 def test_lengths_pass_the_filters_of_vllm(count, mean_input, mean_output, seed):
-    for prompt, output in lengths.sharegpt_like(count, mean_input, mean_output, random.Random(seed)):
+    pairs = lengths.sharegpt_like(count, mean_input, mean_output, random.Random(seed))
+    assert len(pairs) == count
+    for prompt, output in pairs:
         assert lengths.MIN_TOKENS <= prompt <= lengths.MAX_PROMPT_TOKENS
         assert output >= lengths.MIN_TOKENS
         assert prompt + output <= lengths.MAX_TOTAL_TOKENS
