@@ -19,7 +19,17 @@ from fixtures.command import command
 from fixtures.errors import UsageError
 from fixtures.report.figures import svg
 from fixtures.store.files import write_atomically
-from perf_tests.documentation import constants, faults, figures, golden, ledger_numbers, screens, simulations, tables
+from perf_tests.documentation import (
+    constants,
+    faults,
+    figures,
+    golden,
+    ledger_numbers,
+    metrics_page,
+    screens,
+    simulations,
+    tables,
+)
 from perf_tests.paths import GOLDEN, ROOT
 
 
@@ -54,6 +64,7 @@ class Part:
 DATA = (Part(constants.PAGE, constants.filled), Part(LEDGER, ledger_numbers.filled))
 PAGES = (
     *(Part(page, tables.filled) for page in tables.PAGES),
+    Part(metrics_page.PAGE, metrics_page.filled),
     Part(faults.PAGE, lambda _: faults.page()),
     *(
         Part(figures.DIRECTORY / f"{name}.svg", lambda _, draw=draw: svg(draw()))

@@ -1,7 +1,4 @@
-"""The table of docs/metrics.md, from fixtures/metrics.toml. Definitions are the page's own and stay as they are.
-
-python -m perf_tests.documentation.metrics_page     writes it anew, between ``<!-- table metrics -->`` and ``<!-- /table -->``
-"""
+"""The table of docs/metrics.md, from fixtures/metrics.toml. Definitions are the page's own and stay as they are."""
 
 import re
 
@@ -42,7 +39,3 @@ def _row(metric: Metric, definition: str) -> str:
     kinds = ", ".join(metric.kinds)
     cells = (f"`{metric.name}`", metric.unit, metric.direction, f"{metric.tolerance:g}", by_default, kinds, definition)
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -149,11 +149,11 @@ def noise(directory: Path) -> str:
 def held_back() -> str:
     """How far the model is from what nothing was fitted to."""
     rows = []
-    for platform, told in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
+    for platform, engine in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
         found = calibrate.held_back(calibrate.recorded(platform), calibrate.fitted(platform))
-        rows += [(f"{told}, {kind}", *_errors(errors)) for kind, errors in found.items()]
+        rows += [(f"{engine}, {kind}", *_errors(errors)) for kind, errors in found.items()]
         own = [by for kind, errors in found.items() if not kind.startswith("quantised") for by in errors]
-        rows.append((f"{told}, all three together", *_errors(own)))
+        rows.append((f"{engine}, all three together", *_errors(own)))
     return markdown(("held back", "points", "mean error", "worst"), rows)
 
 
@@ -173,20 +173,23 @@ def quantised() -> str:
         model = f"{MOE}-{form}"
         setup = Setup(architecture(MOE), gpu("h100"), Parallel(), precision(form))
 
-        def told(cell: str, metric: str, model: str = model) -> float:
+        def median_of(cell: str, metric: str, model: str = model) -> float:
             return statistics.median(boots(H100, model, cell, metric))
 
-        room = int(told("startup", "kv_capacity"))
+        room = int(median_of("startup", "kv_capacity"))
         weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
-        rows[0] += [f"{told('startup', 'weight_memory') / GIB:.2f} GiB", f"{weights / GIB:.2f}"]
-        rows[1] += [f"{told('startup', 'startup_memory') / GIB:.1f} GiB", ""]
+        rows[0] += [f"{median_of('startup', 'weight_memory') / GIB:.2f} GiB", f"{weights / GIB:.2f}"]
+        rows[1] += [f"{median_of('startup', 'startup_memory') / GIB:.1f} GiB", ""]
         rows[2] += [f"{room:,} tokens", ""]
         for row, name in zip(rows[3:7], names, strict=True):
             size = int(name.removeprefix("batch-"))
             expected = serving.latency_seconds(setup, host, size, 32, 64)
-            row += [shown("latency", told(name, "latency")), "fitted" if form == "awq" else f"{expected * 1e3:,.0f}"]
+            row += [
+                shown("latency", median_of(name, "latency")),
+                "fitted" if form == "awq" else f"{expected * 1e3:,.0f}",
+            ]
         expected = serving.offline_throughput(setup, host, 150, 75, 128, room)
-        rows[7] += [shown("output_throughput", told("offline-150", "output_throughput")), f"{expected:,.0f}"]
+        rows[7] += [shown("output_throughput", median_of("offline-150", "output_throughput")), f"{expected:,.0f}"]
         rows[8] += [str(len(boots(H100, model, "batch-1", "latency"))), ""]
     return markdown(("", *(cell for form in forms for cell in (form, "expected"))), rows)
 
@@ -264,10 +267,10 @@ def two_cards() -> str:
         rows = predictions.rows(
             deployments.load(name, ENGINES), ["vllm/*/tp2/*", *(f"vllm/*/tp2ep2/batch-{size}" for size in (1, 8, 32))]
         )
-        for cell, metric, told, limits, stated in rows:
+        for cell, metric, predicted, limits, stated in rows:
             line = table[f"{cell.removeprefix('vllm/')}, {metric}"]
             line |= {
-                f"{card}: predicted": told,
+                f"{card}: predicted": predicted,
                 f"{card}: interval": limits,
                 f"{card}: measured": median(PAIRS[name], cell, metric),
                 f"{card}: document": stated,

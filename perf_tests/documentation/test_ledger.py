@@ -184,14 +184,14 @@ def test_every_run_of_the_document_on_two_cards_is_predicted():
 
 
 def test_what_is_recorded_stands_with_its_verdict_above_what_is_predicted():
-    told = Measured("h100x2", "vllm/m/tp2/batch-1", "latency", 449, 0.1, 284.5, "ms", "refuted")
-    ratio = dataclasses.replace(told, deployment="h100x1", over="vllm/m/tp1/batch-1", unit="x", stated=1, value=1.05)
-    claim = row(measured=(told, dataclasses.replace(ratio, verdict="holds")), predicted=(LATENCY,))
+    latency = Measured("h100x2", "vllm/m/tp2/batch-1", "latency", 449, 0.1, 284.5, "ms", "refuted")
+    ratio = dataclasses.replace(latency, deployment="h100x1", over="vllm/m/tp1/batch-1", unit="x", stated=1, value=1.05)
+    claim = row(measured=(latency, dataclasses.replace(ratio, verdict="holds")), predicted=(LATENCY,))
     assert claims.recorded(claim) == [
         "recorded on h100x2: latency 284.5 ms, stated 449 ms within 10%: refuted",
         "recorded on h100x1: latency of m/tp2/batch-1 over m/tp1/batch-1 1.05 x, stated 1 x within 10%: holds",
     ]
-    assert [told.admits(value) for value in (404, 405, 493, 495)] == [False, True, True, False]
+    assert [latency.admits(value) for value in (404, 405, 493, 495)] == [False, True, True, False]
     text = " ".join(line for line, _ in claims.terminal({"a": claim}, {}))
     assert text.index("recorded on h100x2") < text.index("predicted for vllm")
 
@@ -247,10 +247,10 @@ def test_boots_that_do_not_count_and_other_lengths_are_no_measurement():
         return pair(cells=tuple(cells))
 
     cell = next(c for c in pair().cells if c.id == LATENCY.cell)
-    unfit = tuple(dataclasses.replace(boot, invalid="throttled") for boot in cell.boots)
-    for run in (changed(boots=unfit), changed(boots=()), changed(workload=cell.workload | {"dataset": "1f2e"})):
+    invalid = tuple(dataclasses.replace(boot, invalid="throttled") for boot in cell.boots)
+    for run in (changed(boots=invalid), changed(boots=()), changed(workload=cell.workload | {"dataset": "1f2e"})):
         assert "not measured" in claims.predictions(row(predicted=(LATENCY,)), run)[0]
-    half = changed(boots=(unfit[0], cell.boots[1]))
+    half = changed(boots=(invalid[0], cell.boots[1]))
     assert "measured" in claims.predictions(row(predicted=(LATENCY,)), half)[0]
 
 

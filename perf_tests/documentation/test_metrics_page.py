@@ -16,7 +16,7 @@ OTHERS = {"usage", "slo_ttft", "slo_tpot"}
 
 
 def test_the_table_is_what_the_metrics_are():
-    assert filled(TEXT) == TEXT, "look at the difference after `python -m perf_tests.documentation.metrics_page`"
+    assert filled(TEXT) == TEXT, "look at the difference after `python -m perf_tests.documentation.generate`"
 
 
 def test_what_has_changed_is_written_and_definitions_stay():

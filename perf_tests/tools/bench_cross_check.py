@@ -35,8 +35,8 @@ WORKLOADS = (
 )
 
 
-def row(workload: Workload, client: str, served: list[dict[str, Any]], told: dict[str, float]) -> str:
-    """What a client told in milliseconds, and by how much it is more than the medians of what the server logged meanwhile."""
+def row(workload: Workload, client: str, served: list[dict[str, Any]], reported: dict[str, float]) -> str:
+    """What a client reports, in milliseconds, and how much more than the medians of what the server logged meanwhile."""
     # The benchmarks' warm-up comes before.
     log = served[-workload.requests :]
     if len(log) < workload.requests or not all(len(entry["written"]) == workload.output_len for entry in log):
@@ -48,7 +48,7 @@ def row(workload: Workload, client: str, served: list[dict[str, Any]], told: dic
         ),
         "e2e_p50": percentile([entry["written"][-1] - entry["received"] for entry in log], 50),
     }
-    cells = [f"{told[name] * 1e3:9.3f} {(told[name] - value) * 1e3:+8.3f}" for name, value in true.items()]
+    cells = [f"{reported[name] * 1e3:9.3f} {(reported[name] - value) * 1e3:+8.3f}" for name, value in true.items()]
     return f"{workload.name:8} {client:20} {' '.join(cells)}"
 
 
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
     engine = ENGINES[args.engine]
     environment = find(engine.name, engine.lock("cpu"), dict(args.engine_env))
     engine.check(environment)
-    print(f"{'medians, ms':29} {'TTFT told, too much':>18} {'TPOT told, too much':>18} {'E2E told, too much':>18}")
+    print(f"{'medians, ms':29} {'TTFT shown, too much':>18} {'TPOT shown, too much':>18} {'E2E shown, too much':>18}")
     with tempfile.TemporaryDirectory() as directory:
         rounds(engine, environment, args.rounds, Path(directory))
 

@@ -106,7 +106,7 @@ def night(directory: Path, boots: int, requests: int) -> list[Figures]:
     pool = Pool(deployment, directory, {"vllm": engine}, {}, [], lambda phase: None)
     measurer, process, began = Measurer(deployment, []), psutil.Process(), time.monotonic()
     kept: list[Sample] = []  # as a session keeps them
-    told: list[Figures] = []
+    reported: list[Figures] = []
     served = orphans = 0
     tenths = {max(1, round(boots * i / 10)) for i in range(1, 11)}
     try:
@@ -121,8 +121,8 @@ def night(directory: Path, boots: int, requests: int) -> list[Figures]:
             if number in tenths:
                 gc.collect()
                 seconds, resident = time.monotonic() - began, process.memory_info().rss
-                told.append(Figures(number, served, seconds, resident, process.num_fds(), orphans))
-                print(told[-1], flush=True)
+                reported.append(Figures(number, served, seconds, resident, process.num_fds(), orphans))
+                print(reported[-1], flush=True)
     finally:
         pool.stop()
     disturbed = sum(bool(sample.invalid) for sample in kept)
@@ -131,7 +131,7 @@ def night(directory: Path, boots: int, requests: int) -> list[Figures]:
         if disturbed
         else f"{len(kept)} samples"
     )
-    return told
+    return reported
 
 
 def main() -> int:
@@ -142,8 +142,8 @@ def main() -> int:
     args = parser.parse_args()
     print(" boots  requests  seconds memory MB  descriptors  orphans")
     with tempfile.TemporaryDirectory(prefix="moegauge-") as directory:
-        told = night(Path(directory), args.boots, args.requests)
-    failures = broken(told[0], told[-1], args.requests, args.minutes)
+        reported = night(Path(directory), args.boots, args.requests)
+    failures = broken(reported[0], reported[-1], args.requests, args.minutes)
     print("\n".join(failures) or "held")
     return int(bool(failures))
 

@@ -196,7 +196,7 @@ class Ended:
 
 
 # Of 100 requests of 75 + 128 tokens.
-TOLD = {
+REPORTED = {
     "completed": 100,
     "total_input_tokens": 7500,
     "total_output_tokens": 12800,
@@ -215,7 +215,9 @@ def reported(text, tmp_path, seconds=60.0):
 @pytest.mark.parametrize("left_out", ["", "total_input_tokens"])
 def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, left_out):
     # A few tokens more than asked for: of text that a tokenizer made of tokens.
-    line = json.dumps({key: value for key, value in (TOLD | {"total_input_tokens": 7560}).items() if key != left_out})
+    line = json.dumps(
+        {key: value for key, value in (REPORTED | {"total_input_tokens": 7560}).items() if key != left_out}
+    )
     assert reported(f"an older run\n{line}\n", tmp_path) == {
         "ttft_p50": 0.02,
         "tpot_p50": 0.005,
@@ -230,19 +232,19 @@ def test_a_benchmark_s_medians_are_read_from_its_last_line_in_seconds(tmp_path, 
         ("\n", "its last line is no JSON object"),
         ('{"comp', "its last line is no JSON object"),
         ("[1]", "its last line is no JSON object"),
-        (json.dumps(TOLD | {"completed": 99}), "completed is 99, 100 were asked for"),
-        (json.dumps(TOLD | {"total_output_tokens": 12799}), "total_output_tokens is 12799, 12800 were asked for"),
-        (json.dumps(TOLD | {"total_input_tokens": 0}), "total_input_tokens is 0, 7500 were asked for"),
-        (json.dumps(TOLD | {"total_input_tokens": 7300}), "total_input_tokens is 7300, 7500 were asked for"),
+        (json.dumps(REPORTED | {"completed": 99}), "completed is 99, 100 were asked for"),
+        (json.dumps(REPORTED | {"total_output_tokens": 12799}), "total_output_tokens is 12799, 12800 were asked for"),
+        (json.dumps(REPORTED | {"total_input_tokens": 0}), "total_input_tokens is 0, 7500 were asked for"),
+        (json.dumps(REPORTED | {"total_input_tokens": 7300}), "total_input_tokens is 7300, 7500 were asked for"),
         (
-            json.dumps({k: v for k, v in TOLD.items() if k != "total_output_tokens"}),
+            json.dumps({k: v for k, v in REPORTED.items() if k != "total_output_tokens"}),
             "total_output_tokens is None, 12800",
         ),
-        (json.dumps({k: v for k, v in TOLD.items() if k != "median_itl_ms"}), "median_itl_ms is None, not a time"),
-        (json.dumps(TOLD | {"median_itl_ms": float("nan")}), "median_itl_ms is nan, not a time"),
-        (json.dumps(TOLD | {"median_e2el_ms": 0.0}), "median_e2el_ms is 0.0, not a time"),
-        (json.dumps(TOLD | {"median_ttft_ms": float("inf")}), "median_ttft_ms is inf, not a time"),
-        (json.dumps(TOLD | {"median_tpot_ms": "5"}), "median_tpot_ms is 5, not a time"),
+        (json.dumps({k: v for k, v in REPORTED.items() if k != "median_itl_ms"}), "median_itl_ms is None, not a time"),
+        (json.dumps(REPORTED | {"median_itl_ms": float("nan")}), "median_itl_ms is nan, not a time"),
+        (json.dumps(REPORTED | {"median_e2el_ms": 0.0}), "median_e2el_ms is 0.0, not a time"),
+        (json.dumps(REPORTED | {"median_ttft_ms": float("inf")}), "median_ttft_ms is inf, not a time"),
+        (json.dumps(REPORTED | {"median_tpot_ms": "5"}), "median_tpot_ms is 5, not a time"),
     ],
 )
 def test_a_benchmark_s_result_that_cannot_be_is_an_error_of_one_line(text, message, tmp_path, monkeypatch):
