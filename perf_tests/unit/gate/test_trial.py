@@ -176,3 +176,51 @@ def test_a_single_boot_never_decides_for_the_worse():
     trial = Trial(questions(*[LATENCY] * 40), family=40)
     trial.add(1.5 + 0.01 * random.standard_normal(40))
     assert set(trial.steps.tolist()) == {Step.OPEN}
+
+
+def test_a_higher_metric_is_worse_by_as_much_as_it_fell():
+    trial = Trial(questions(THROUGHPUT), family=1)
+    trial.add([0.95])
+    assert trial.steps.tolist() == [Step.CLEARED], "worse by one tolerance, which the first boot clears"
+
+
+def test_metrics_with_values_of_different_boots_are_judged_by_their_own():
+    trial = Trial(questions(LATENCY, LATENCY), family=2)
+    trial.add([1.3, math.nan])
+    trial.add([1.3, 1.07])
+    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.3, 1.3], QUIET, 2)
+    assert trial.verdict(1) == judge(LATENCY, TOLERANCE, BEFORE, [1.07], QUIET, 2)
+
+
+def test_counts_say_nothing_about_a_boot_and_one_that_is_right_is_cleared():
+    trial = Trial(questions(*[COMPLETED] * 4), family=0)
+    trial.add([1.0] * 4)
+    assert trial.steps.tolist() == [Step.CLEARED] * 4
+    trial.add([9.0] * 4)
+    assert trial.slow == {}
+
+
+def test_a_large_night_asks_for_more_evidence_of_each_metric():
+    loud = PooledNoise(0.05**2, 30)
+    for family in (40, 400):
+        trial = Trial([Question(standard(LATENCY, TOLERANCE, BEFORE, loud), 0)], family)
+        for _ in range(3):
+            trial.add([1.5])
+        assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.5] * 3, loud, family)
+    assert trial.verdict(0) != judge(LATENCY, TOLERANCE, BEFORE, [1.5] * 3, loud)
+
+
+@pytest.mark.parametrize(("strictness", "step"), [((), Step.REGRESSION), ((2.0,), Step.OPEN)])
+def test_the_rule_asks_for_its_evidence_once_unless_it_is_stricter(strictness, step):
+    loud = PooledNoise(0.02**2, 30)
+    trial = Trial([Question(standard(LATENCY, TOLERANCE, BEFORE, loud), 0)], 1, *strictness)
+    for _ in range(3):
+        trial.add([1.07])
+    assert trial.steps.tolist() == [step]
+
+
+def test_a_value_of_nothing_says_nothing_about_a_boot():
+    trial = Trial(questions(*[LATENCY] * 4), family=4)
+    trial.add([1.3, 1.3, 1.3, 1.3])
+    trial.add([0.0, 0.0, 0.0, 0.0])
+    assert trial.slow == {}
