@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.gate.rule import MAX_BOOTS
 from fixtures.report.figures import batch_latency, empty_figure, tensor_parallel
 from fixtures.studies.gate import power
 from perf_tests.paths import ROOT

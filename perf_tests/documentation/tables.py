@@ -21,7 +21,7 @@ from fixtures.comparison import engines
 from fixtures.deployments import deployment as deployments
 from fixtures.engines.registry import ENGINES
 from fixtures.gate import results
-from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.gate.rule import MAX_BOOTS
 from fixtures.metrics import METRICS, shown
 from fixtures.prediction import prediction
 from fixtures.prediction import table as predictions

@@ -21,7 +21,7 @@ def rule(tmp_path):
 def test_the_digest_is_of_the_code_and_not_of_its_comments(rule):
     before = simulations.digest_of_rule()
     assert simulations.digest_of_rule(rule) == before
-    path = rule[0] / "sequential.py"
+    path = rule[0] / "rule.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"""', '"""Other words. ', 1).replace("\n\n\n", "\n\n\n# A comment.\n\n"))
     assert simulations.digest_of_rule(rule) == before

@@ -8,6 +8,7 @@ from fixtures.deployments.cell import Cell
 from fixtures.deployments.deployment import Deployment
 from fixtures.session.judge import Judge
 from fixtures.session.reference.baselines import CommittedBaselines
+from fixtures.session.reference.candidate import Candidate
 from fixtures.store import baseline
 from fixtures.store.baseline import Update
 from fixtures.store.sample import Sample
@@ -21,14 +22,22 @@ class Draws:
 
     def __init__(self, draw: Callable[[Cell, int], Sample]) -> None:
         self._draw, self.boot = draw, 0
+        # What was prepared, measured and profiled, in this order.
+        self.prepared: list[Cell] = []
+        self.profiled: list[Cell] = []
+
+    def prepare(self, cell: Cell) -> None:
+        """Nothing boots."""
+        self.prepared.append(cell)
 
     def measure(self, cell: Cell, rounds: Any) -> Sample:
         """The cell's sample of the present boot."""
         return self._draw(cell, self.boot)
 
     def profile(self, cell: Cell, directory: Path) -> str:
-        """Nothing."""
-        return ""
+        """A place, where nothing is."""
+        self.profiled.append(cell)
+        return str(directory)
 
     def give_up(self, reason: str) -> None:
         """Nothing is up."""
@@ -36,6 +45,14 @@ class Draws:
     def stop(self) -> None:
         """The next boot begins."""
         self.boot += 1
+
+
+def judge_of_candidate(
+    deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws, candidate: Draws
+) -> Judge:
+    """A judge of what ``candidate`` gives, by what ``draws`` does."""
+    committed = CommittedBaselines(deployment, [], root, draws)
+    return Judge(deployment, cells, Candidate(committed, candidate, "the candidate"))
 
 
 def nothing(cell: Cell, boot: int) -> Sample:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fixtures.client.request import Record
+from fixtures.client.record import Record
 
 PIECES = (
     b"",

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fixtures.client import metrics
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import OPENAI
-from fixtures.client.request import Record, Request, StreamError
+from fixtures.client.record import Record
+from fixtures.client.request import Request, StreamError
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes.mutations import assert_sound, damaged
 from perf_tests.fakes.server_process import mock_server, server_log
@@ -62,7 +64,7 @@ def test_what_is_odd_and_right_counts(options, chunks):
     assert [record.error for record in records] == [""] * 3
     assert [len(record.chunks) for record in records] == [chunks] * 3
     for record, entry in zip(records, log, strict=True):
-        assert record.ttft > entry["written"][0] - entry["received"]
+        assert metrics.ttft(record) > entry["written"][0] - entry["received"]
         assert record.completion_tokens == 8
 
 

@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 
+from fixtures.client import metrics
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import percentile, summarize
 from fixtures.client.protocol import PROTOCOLS, Protocol
@@ -33,9 +34,9 @@ def measure(url: str, rate: float, count: int, tokens: int, protocol: Protocol) 
     summary, log = summarize(records), server_log(url)
     assert summary.failed == 0, summary.errors[:3]
     served = [entry["written"][0] - entry["received"] for entry in log]
-    seen = [r.ttft for r in records]
+    seen = [metrics.ttft(r) for r in records]
     gap = statistics.mean((e["written"][-1] - e["written"][0]) / (tokens - 1) for e in log)
-    gap_seen = statistics.mean(r.tpot for r in records)
+    gap_seen = statistics.mean(metrics.tpot(r) for r in records)
     sent = [r.sent for r in records]
     planned = requests[-1].scheduled - requests[0].scheduled
     realised = (count - 1) / (max(sent) - min(sent))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from otava.analysis import compute_change_points
 from tabulate import tabulate
 
-from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Trial
 from fixtures.history.__main__ import report
 from fixtures.history.points import FEWEST_NIGHTS, MAX_P, WINDOW, change_points

@@ -20,7 +20,8 @@ from typing import Any
 from fixtures.client.connection import Pool, Reads, read_response
 from fixtures.client.key import api_key
 from fixtures.client.protocol import PROTOCOLS, Protocol
-from fixtures.client.request import Record, Request, StreamError
+from fixtures.client.record import Record
+from fixtures.client.request import Request, StreamError
 from perf_tests.paths import RECORDINGS
 
 DIRECTORY = RECORDINGS

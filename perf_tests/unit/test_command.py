@@ -63,7 +63,7 @@ MOVED = {
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_a_command_that_has_moved_names_the_new_one(old, new):
     done = run_module_here(old, "--help")
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: it is python -m {new} now\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: python -m {old} is python -m {new} now\n")
     assert importlib.util.find_spec(new) is not None
 
 
@@ -71,7 +71,8 @@ def test_a_command_that_has_moved_names_the_new_one(old, new):
 def test_what_the_gates_command_once_did_names_its_new_command(name):
     done = run_module_here("fixtures.gate", name)
     new = "fixtures.comparison" if name == "engines" else f"fixtures.studies.gate {name}"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {name}: it is python -m {new} now\n")
+    says = f"error: python -m fixtures.gate {name} is python -m {new} now\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
 
 
 def test_every_command_that_has_moved_is_in_the_list():

@@ -5,11 +5,12 @@ import math
 
 import pytest
 
-from fixtures.client import connection
+from fixtures.client import connection, metrics
 from fixtures.client.__main__ import main
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
-from fixtures.client.request import Record, Request
+from fixtures.client.record import Record
+from fixtures.client.request import Request
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.server_process import mock_server, server_log
 
@@ -29,7 +30,7 @@ def test_every_request_is_recorded_with_what_the_server_did():
     assert {(r.prompt_tokens, r.completion_tokens) for r in records} == {(16, 8)}
     for record, entry in zip(records, log, strict=True):
         # The client can see a chunk only after the server wrote it, and counts from before the server received.
-        assert record.ttft > entry["written"][0] - entry["received"]
+        assert metrics.ttft(record) > entry["written"][0] - entry["received"]
         assert record.sent >= record.scheduled
 
 
@@ -58,8 +59,8 @@ def test_chunks_of_several_tokens_leave_tpot_right():
     assert len(record.chunks) == 4
     assert record.completion_tokens == 16
     served = entry["written"][-1] - entry["written"][0]
-    assert record.tpot * 15 == pytest.approx(served, rel=0.2)
-    assert record.tpot < min(record.itls) / 3
+    assert metrics.tpot(record) * 15 == pytest.approx(served, rel=0.2)
+    assert metrics.tpot(record) < min(metrics.itls(record)) / 3
 
 
 def test_a_response_in_one_piece_gives_latency_and_counts_alone():

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.client import metrics
 from fixtures.client.metrics import Summary, percentile, summarize
-from fixtures.client.request import Record
+from fixtures.client.record import Record
 
 pytestmark = pytest.mark.cpu
 # Scheduled at 1 and 2 s; first and last token after 0.5 and 2.5 s, and after 1 and 3 s; the third fails.
@@ -60,16 +61,16 @@ def test_both_limits_bind_and_are_met_exactly():
 
 def test_a_single_token_has_no_time_per_output_token():
     alone = Record(0.0, 1, sent=0.0, chunks=[0.5], prompt_tokens=4, completion_tokens=1)
-    assert alone.tpot == 0.0
+    assert metrics.tpot(alone) == 0.0
     found = summarize([alone, RECORDS[0]])
-    assert found.tpot_p50 == found.tpot_p99 == RECORDS[0].tpot == 1.0
-    assert Record(0.0, 2, chunks=[0.5, 0.8], completion_tokens=2).tpot == pytest.approx(0.3)
+    assert found.tpot_p50 == found.tpot_p99 == metrics.tpot(RECORDS[0]) == 1.0
+    assert metrics.tpot(Record(0.0, 2, chunks=[0.5, 0.8], completion_tokens=2)) == pytest.approx(0.3)
 
 
 def test_without_a_stream_there_are_latencies_alone():
     whole = dataclasses.replace(RECORDS[0], streamed=False, chunks=[3.5])
     found = summarize([whole, RECORDS[1]])
-    assert found.ttft_p50 == RECORDS[1].ttft
+    assert found.ttft_p50 == metrics.ttft(RECORDS[1])
     assert found.itl_p50 == pytest.approx(1.0)
     assert found.e2e_p50 == 2.75
 

@@ -10,7 +10,8 @@ from fixtures.client.__main__ import main
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
-from fixtures.client.request import Record, Request, StreamError
+from fixtures.client.record import Record
+from fixtures.client.request import Request, StreamError
 from fixtures.redact import without
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.mutations import assert_sound, damaged

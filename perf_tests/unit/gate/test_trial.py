@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fixtures.gate.noise import PooledNoise
-from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Question, Trial, retest
 from fixtures.gate.verdict import Outcome, judge, standard
 from fixtures.metrics import METRICS
@@ -107,13 +107,35 @@ def test_what_a_slow_boot_had_cleared_stays_cleared():
     assert trial.verdict(0).outcome is Outcome.PASS
 
 
-def test_a_new_standard_is_for_what_is_open():
+def test_a_new_standard_puts_all_boots_on_trial_again():
     trial = Trial(questions(LATENCY, LATENCY), family=2)
     trial.add([1.0, 1.3])
-    doubled = [standard(LATENCY, TOLERANCE, [1.3] * 10, QUIET)] * 2
-    trial.add([1.0, 1.3], doubled)
-    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.0], QUIET, 2)
-    assert trial.verdict(1) == judge(LATENCY, TOLERANCE, [1.3] * 10, [1.3, 1.3], QUIET, 2)
+    assert trial.steps.tolist() == [Step.CLEARED, Step.OPEN]
+    lower = [standard(LATENCY, TOLERANCE, [0.8] * 10, QUIET), standard(LATENCY, TOLERANCE, [1.3] * 10, QUIET)]
+    trial.add([1.0, 1.3], lower)
+    assert trial.steps.tolist() == [Step.OPEN, Step.CLEARED]
+    assert trial.verdict(0) == judge(LATENCY, TOLERANCE, [0.8] * 10, [1.0, 1.0], QUIET, 2)
+    assert trial.verdict(1) == judge(LATENCY, TOLERANCE, [1.3] * 10, [1.3], QUIET, 2), "cleared by the first boot"
+
+
+def test_a_standard_that_comes_after_the_first_boot_counts_for_all_of_them():
+    trial = Trial([Question(standard(LATENCY, TOLERANCE, []), 0)], family=1)
+    trial.add([math.nan])
+    known = [standard(LATENCY, TOLERANCE, BEFORE, QUIET)]
+    for boots in (1, 2, 3):
+        assert trial.again() == [0]
+        trial.add([1.3], known)
+        assert trial.verdict(0) == judge(LATENCY, TOLERANCE, BEFORE, [1.3] * boots, QUIET, 1)
+    assert trial.steps.tolist() == [Step.REGRESSION]
+
+
+def test_a_count_that_a_slow_boot_decided_was_not_set_aside():
+    trial = Trial(questions(COMPLETED, *[LATENCY] * 4), family=4)
+    trial.add([math.nan, 1.0, 1.0, 1.0, 1.06])
+    trial.add([1.0, 1.3, 1.3, 1.3, 1.06])
+    assert trial.slow == {1: pytest.approx(0.3)}
+    assert trial.verdict(0).outcome is Outcome.PASS
+    assert trial.set_aside(0) == {}
 
 
 def test_without_a_baseline_there_is_nothing_to_wait_for():

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.gate import sequential
+from fixtures.gate import rule
 from fixtures.gate.noise import PooledNoise
-from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.gate.rule import MAX_BOOTS
 from fixtures.gate.verdict import Outcome, Verdict, judge
 from fixtures.metrics import METRICS
 
@@ -174,7 +174,7 @@ def test_no_change_for_the_worse_within_the_tolerance_is_ever_a_regression(value
     if share < 1:
         assert verdict.outcome is Outcome.PASS
     assert verdict.change == pytest.approx(share * tolerance, rel=1e-6, abs=1e-9)
-    assert (verdict.outcome is Outcome.REGRESSION) <= (share > sequential.AGREE * (1 - 1e-9))
+    assert (verdict.outcome is Outcome.REGRESSION) <= (share > rule.AGREE * (1 - 1e-9))
 
 
 def test_one_boot_is_suspicion_and_three_are_evidence():

@@ -14,7 +14,7 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
-from fixtures.gate.sequential import MAX_BOOTS
+from fixtures.gate.rule import MAX_BOOTS
 from fixtures.plugin import options
 from fixtures.session.options import Options
 from perf_tests.paths import ROOT

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.deployments.cell import cells
-from fixtures.gate.sequential import MAX_BOOTS, Step
+from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Trial
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS

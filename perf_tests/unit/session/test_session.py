@@ -1,4 +1,7 @@
-"""What a night makes of the samples that it has: ratios between cells."""
+"""What a session makes of the samples that it has: ratios between cells, a candidate's boots, what appears late."""
+
+import dataclasses
+import types
 
 import pytest
 
@@ -7,8 +10,9 @@ from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
+from fixtures.session import session as session_module
 from fixtures.session.session import Session
-from perf_tests.fakes.judging import judge_beside
+from perf_tests.fakes.judging import Draws, commit, judge_beside, judge_of_candidate
 from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
@@ -50,3 +54,71 @@ def test_a_ratio_to_what_was_disturbed_is_invalid_and_says_so(verdict):
     found, ratios, other = verdict([sample("1", "throttled", latency=9.0)], [sample("2", latency=5.0)])
     assert (found.outcome, found.value, ratios) == (Outcome.INVALID, None, [None])
     assert found.reason == f"{other.id}, which it is in proportion to, is invalid: throttled"
+
+
+def batches(gated, *sizes):
+    """A deployment of the dense twin that judges these metrics, and its cells of these batch sizes."""
+    chosen = dataclasses.replace(load("cpu", ENGINES), gated=gated)
+    found = [cell for cell in cells(chosen, ["*/llama-3.1-8b-twin/*/batch-*"]) if cell.block.tensor_parallel == 2]
+    return chosen, [cell for cell in found if cell.workload.batch_size in sizes]
+
+
+def test_a_candidate_is_judged_although_both_first_boots_were_disturbed(tmp_path):
+    """Nothing can be compared after the first boots; three more of each show that the candidate is a fifth slower."""
+
+    def draw(latency):
+        return lambda cell, boot: sample(f"{latency}-{boot}", "throttled" if boot < 2 else "", latency=latency)
+
+    chosen, (cell,) = batches(("latency",), 8)
+    judge = judge_of_candidate(chosen, [cell], tmp_path, Draws(draw(1.0)), Draws(draw(1.2)))
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path)
+    session.measure(cell)
+    found = session.verdict(cell, METRICS["latency"])
+    assert found.outcome is Outcome.REGRESSION
+    assert (found.change, found.baseline) == (pytest.approx(0.2), 1.0)
+    assert "3 boots against 3 boots" in found.reason
+
+
+def test_a_ratio_that_only_a_later_boot_has_is_judged_and_costs_no_other_verdict(tmp_path):
+    """The first boot of what it is in proportion to was disturbed; the ratio appears with the second."""
+    chosen, both = batches(("latency", "latency_to_batch_1"), 1, 8)
+    one, eight = sorted(both, key=lambda cell: cell.workload.batch_size)
+
+    def draw(cell, boot):
+        disturbed = "throttled" if boot == 0 and cell is one else ""
+        return sample(f"now-{boot}", disturbed, latency=1.0 if cell is one else 3.0)
+
+    source = Draws(draw)
+    judge = judge_beside(chosen, both, tmp_path, source)
+    commit(judge, {one: [sample("a", latency=1.0)], eight: [sample("a", latency=2.0)]})
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path, profile="all")
+    for cell in both:
+        session.measure(cell)
+    assert session.verdict(one, METRICS["latency"]).outcome is Outcome.PASS
+    assert session.verdict(eight, METRICS["latency_to_batch_1"]).outcome is Outcome.NO_BASELINE
+    assert session.verdict(eight, METRICS["latency_to_batch_1"]).value == 3.0
+    assert source.profiled == [one, eight]
+
+
+def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
+    """Controls are the cells that were measured fastest: whoever came first must not pay for the boot."""
+    now = [0.0]
+
+    class Slow(Draws):
+        def prepare(self, cell):
+            now[0] += 0 if self.prepared else 60
+            super().prepare(cell)
+
+        def measure(self, cell, rounds):
+            now[0] += cell.workload.batch_size
+            return super().measure(cell, rounds)
+
+    monkeypatch.setattr(session_module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    chosen, both = batches(("latency",), 1, 8)
+    judge = judge_beside(chosen, both, tmp_path, Slow(lambda cell, boot: sample(str(boot), latency=1.0)))
+    session = Session(judge, None, tmp_path)
+    for cell in both:
+        session.measure(cell)
+    assert session.seconds == {cell: cell.workload.batch_size for cell in both}

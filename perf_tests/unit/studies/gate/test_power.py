@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.gate import sequential
+from fixtures.gate import rule
 from fixtures.gate.noise import Noise
 from fixtures.studies.gate import power
 from fixtures.studies.gate.power import World
@@ -48,7 +48,7 @@ def test_a_regression_of_5_percent_is_found(cv, least):
 
 @pytest.mark.parametrize("cv", [0.01, 0.02])
 def test_the_detectable_effect_is_found_about_four_times_out_of_five(cv):
-    effect = sequential.detectable(0.025, Noise(1.0, 10, cv))
+    effect = rule.detectable(0.025, Noise(1.0, 10, cv))
     assert 0.6 < power.characteristics(World(cv), effect, nights=150, seed=5).alarms_per_metric < 0.95
 
 
