@@ -38,14 +38,14 @@ def test_a_set_is_named_by_releases_and_weights_and_laid_out_as_the_baselines(ba
         found = freeze([baselines], tmp_path / "sets")
         assert found == tmp_path / "sets" / evidence.CURRENT.name
         names = [str(path.relative_to(found)) for path in sorted(found.rglob("*.json"))]
-        assert names == [f"h200x1/{engine}-tp1-random/llama-3.1-8b.json" for engine in ("sglang", "vllm")]
+        assert names == [f"h200x1/{engine}-tp1-dummy/llama-3.1-8b.json" for engine in ("sglang", "vllm")]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("engine_version", "0.27.0", "vllm: expected one release and one kind of weights, found 0.26.0, 0.27.0"),
-        ("weights", "real", "weights: expected one release and one kind of weights, found random, real"),
+        ("weights", "real", "weights: expected one release and one kind of weights, found dummy, real"),
     ],
 )
 def test_boots_that_are_no_set_are_refused(baselines, tmp_path, key, value, message):

@@ -108,11 +108,16 @@ def commands(*options: str) -> Iterator[tuple[str, list[str]]]:
         deployment = load(name, ENGINES)
         for engine in deployment.engines:
             for entry in deployment.models:
-                for random, profile, routing in ((True, "", False), (False, "", False), (True, "/traces", True)):
+                for weights, profile, routing in (
+                    ("dummy", "", False),
+                    ("random", "", False),
+                    ("real", "", False),
+                    ("dummy", "/traces", True),
+                ):
                     spec = BootSpec(
                         "/models/m",
                         "m",
-                        random,
+                        weights,
                         "cuda" if deployment.needs_gpu else "cpu",
                         1,
                         deployment.dtype,

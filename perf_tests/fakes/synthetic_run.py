@@ -64,7 +64,7 @@ def synthetic_run(
                 "model": shape,
                 "tensor_parallel": tp,
                 "engine": engine,
-                "weights": "random",
+                "weights": "dummy",
             }
             blocks.append(BlockRecord(block, engine, model, tp, "bf16", fingerprint))
         records.append(_cell(rng, block, i % per_block, boots, known, noise, (changes or {}).get(i, 0.0)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 SETS = Path(__file__).parent
 # The set that everything generated rests on. The others are kept for comparison.
-CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-random"
+CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-dummy"
 WEIGHTS = CURRENT.name.rpartition("-")[2]
 
 

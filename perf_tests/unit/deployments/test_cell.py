@@ -36,8 +36,8 @@ def test_experts_are_split_or_whole_on_the_same_cards(tmp_path):
     split, whole = (fingerprint(found, one, found.configuration(one.model), []) for one in blocks[::2])
     assert differences(split, whole) == ["expert_parallel: None -> 2"]
     assert [baseline.path_of(tmp_path, one, "m").parent.name for one in (split, whole)] == [
-        "vllm-tp2-random",
-        "vllm-tp2ep2-random",
+        "vllm-tp2-dummy",
+        "vllm-tp2ep2-dummy",
     ]
 
 

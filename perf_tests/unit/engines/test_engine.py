@@ -27,7 +27,7 @@ def spec(**changes):
     values = {
         "model_directory": "/models/m",
         "served_name": "m-1",
-        "random_weights": True,
+        "weights": "dummy",
         "device": "cuda",
         "tensor_parallel": 1,
         "dtype": "bfloat16",
@@ -47,13 +47,13 @@ def test_a_kv_budget_that_is_unknown_in_tokens_is_refused_with_the_remedy():
 
 
 def test_real_weights_keep_their_tokenizer(tmp_path):
-    command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
+    command = SGLANG.command("python", spec(weights="real", model_directory=str(tmp_path)), 1)
     assert "--skip-tokenizer-init" in command
     assert "dummy" not in command
     (tmp_path / "tokenizer_config.json").touch()  # says what to do with one
-    assert command == SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
+    assert command == SGLANG.command("python", spec(weights="real", model_directory=str(tmp_path)), 1)
     (tmp_path / "tokenizer.json").touch()
-    command = SGLANG.command("python", spec(random_weights=False, model_directory=str(tmp_path)), 1)
+    command = SGLANG.command("python", spec(weights="real", model_directory=str(tmp_path)), 1)
     assert "--skip-tokenizer-init" not in command
 
 
@@ -61,7 +61,7 @@ def test_capture_and_profiler_are_there_only_when_asked_for():
     assert "--enable-return-routed-experts" in SGLANG.command("python", spec(capture_routing=True), 1)
     assert "--enable-return-routed-experts" not in SGLANG.command("python", spec(), 1)
     assert SGLANG.environment(spec(profile_directory="/traces"))["SGLANG_TORCH_PROFILER_DIR"] == "/traces"
-    assert SGLANG.environment(spec(random_weights=False)) == {}
+    assert SGLANG.environment(spec(weights="real")) == {}
 
 
 def test_capture_of_a_model_that_cannot_be_captured_is_refused_before_it_is_booted():

@@ -61,7 +61,7 @@ class MockEngine(Engine):
 
 
 def start(engine, tmp_path, timeout=20.0, seen=None):
-    spec = BootSpec("m", "mock", True, "cpu", 1, "bfloat16", 1024, 0, ())
+    spec = BootSpec("m", "mock", "dummy", "cpu", 1, "bfloat16", 1024, 0, ())
     progress = seen.append if seen is not None else lambda phase: None
     return boot(engine, Environment(tmp_path), spec, {}, tmp_path / "server.log", timeout, progress)
 

@@ -20,7 +20,7 @@ def spec(**changes):
     values = {
         "model_directory": "/models/m",
         "served_name": "m-1",
-        "random_weights": True,
+        "weights": "dummy",
         "device": "cuda",
         "tensor_parallel": 1,
         "dtype": "bfloat16",

@@ -51,7 +51,7 @@ def test_valid_boots_are_written_and_read_by_pytest_benchmark(tmp_path, capsys, 
     assert boots(root) == valid(finished)
     printed = capsys.readouterr().out
     assert printed.count("baseline written: ") == len(finished.blocks)
-    path = root / "h200x1" / "vllm-tp1-random" / "llama-3.1-8b.json"
+    path = root / "h200x1" / "vllm-tp1-dummy" / "llama-3.1-8b.json"
     own = json.loads(path.read_text())["benchmarks"][0]
     (cell,) = [cell for cell in finished.cells if cell.id == own["fullname"]]
     assert own["stats"]["data"] == pytest.approx(cell.boots[-1].repetitions["latency"], rel=1e-5)
@@ -170,8 +170,8 @@ def test_a_fingerprint_names_no_path(tmp_path, capsys, finished):
     )
     directory = left(tmp_path / "run", dataclasses.replace(finished, blocks=blocks))
     assert accept.main([directory, "--baselines", str(tmp_path / "baselines")]) == 0
-    assert not (tmp_path / "vllm-tp1-random").exists()
-    assert {path.parent.name for path in (tmp_path / "baselines").rglob("*.json")} == {"..-..-vllm-tp1-random"}
+    assert not (tmp_path / "vllm-tp1-dummy").exists()
+    assert {path.parent.name for path in (tmp_path / "baselines").rglob("*.json")} == {"..-..-vllm-tp1-dummy"}
 
 
 def test_a_run_that_left_nothing_is_named(tmp_path, capsys):

@@ -64,7 +64,7 @@ def test_both_clients_report_the_same_metrics(engine):
 
 @pytest.mark.parametrize(("engine", "option"), [("vllm", "--tokenizer"), ("sglang", "--tokenizer-path")])
 def test_the_server_gets_the_tokenizer_and_keeps_it(engine, option):
-    spec = BootSpec("/models/m", "m-1", True, "cuda", 1, "bfloat16", 4096, 0, (), tokenizer="/t")
+    spec = BootSpec("/models/m", "m-1", "dummy", "cuda", 1, "bfloat16", 4096, 0, (), tokenizer="/t")
     command = ENGINES[engine].command("python", spec, 1)
     assert command[command.index(option) + 1] == "/t"
     assert "--skip-tokenizer-init" not in command
