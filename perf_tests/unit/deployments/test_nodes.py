@@ -7,33 +7,15 @@ import pytest
 from fixtures.deployments import cell, deployment
 from fixtures.engines import boot as server
 from fixtures.engines import commands
-from fixtures.engines.engine import BootSpec
 from fixtures.engines.environment import Environment, joined
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
 from fixtures.hardware.fingerprint import fingerprint
 from fixtures.store import baseline
 from perf_tests.fakes.deployments import SPREAD, load
+from perf_tests.fakes.specs import GIB, spec
 
 pytestmark = pytest.mark.cpu
-GIB = 2**30
-
-
-def spec(**changes):
-    values = {
-        "model_directory": "/models/m",
-        "served_name": "m-1",
-        "weights": "dummy",
-        "device": "cuda",
-        "tensor_parallel": 1,
-        "dtype": "bfloat16",
-        "max_model_len": 4096,
-        "kv_cache_bytes": 30 * GIB,
-        "options": (),
-        "kv_cache_tokens": 245760,
-        "layers": 32,
-    }
-    return BootSpec(**(values | changes))
 
 
 def test_a_model_that_outgrows_a_node_is_spread_by_the_engines_own_runtime(tmp_path):

@@ -10,34 +10,16 @@ import pytest
 import fixtures
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block
-from fixtures.engines.engine import BootSpec
 from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from fixtures.store import baseline
 from perf_tests.documentation import evidence
 from perf_tests.fakes.server_process import mock_server
+from perf_tests.fakes.specs import spec
 
 pytestmark = pytest.mark.cpu
-GIB = 2**30
 SGLANG = ENGINES["sglang"]
-
-
-def spec(**changes):
-    values = {
-        "model_directory": "/models/m",
-        "served_name": "m-1",
-        "weights": "dummy",
-        "device": "cuda",
-        "tensor_parallel": 1,
-        "dtype": "bfloat16",
-        "max_model_len": 4096,
-        "kv_cache_bytes": 30 * GIB,
-        "options": (),
-        "kv_cache_tokens": 245760,
-        "layers": 32,
-    }
-    return BootSpec(**(values | changes))
 
 
 def test_a_kv_budget_that_is_unknown_in_tokens_is_refused_with_the_remedy():

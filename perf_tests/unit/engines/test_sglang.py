@@ -5,32 +5,14 @@ import shlex
 
 import pytest
 
-from fixtures.engines.engine import BootSpec
 from fixtures.engines.registry import ENGINES
 from perf_tests.fakes import fake_engine
 from perf_tests.fakes.server_process import mock_server
+from perf_tests.fakes.specs import GIB, spec
 from perf_tests.tools import record_stream
 
 pytestmark = pytest.mark.cpu
-GIB = 2**30
 SGLANG = ENGINES["sglang"]
-
-
-def spec(**changes):
-    values = {
-        "model_directory": "/models/m",
-        "served_name": "m-1",
-        "weights": "dummy",
-        "device": "cuda",
-        "tensor_parallel": 1,
-        "dtype": "bfloat16",
-        "max_model_len": 4096,
-        "kv_cache_bytes": 30 * GIB,
-        "options": (),
-        "kv_cache_tokens": 245760,
-        "layers": 32,
-    }
-    return BootSpec(**(values | changes))
 
 
 def test_sglang_is_started_on_the_loopback_interface_with_its_kv_budget_in_tokens():
