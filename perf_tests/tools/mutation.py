@@ -1,4 +1,4 @@
-"""Mutants of the gate, the client's metrics and the analytical model: do the tests notice?
+"""Mutants of the gate, comparisons, the client's metrics and the analytical model: do the tests notice?
 
 python -m perf_tests.tools.mutation             makes and tests all of them, for half an hour; writes docs/mutation.md
 python -m perf_tests.tools.mutation MODULE...   only those of some modules, and keeps what the last time found of the others
@@ -49,10 +49,11 @@ EQUIVALENT = (
 HEAD = """\
 # Mutation testing
 
-Which deliberate mistakes in the gate (`fixtures/gate`), the client's metrics (`fixtures/client/metrics.py`) and the
-analytical model (`fixtures/analytical`) no test notices. mutmut changes one expression at a time and runs the tests that come
-by it (`[tool.mutmut]` in pyproject.toml says which; help texts of options are left alone). Outside CI: `tox -e mutation`
-makes them all and writes this page.
+Which deliberate mistakes in the gate (`fixtures/gate`), its simulation (`fixtures/studies/gate`), comparisons
+(`fixtures/comparison`), the client's metrics (`fixtures/client/metrics.py`) and the analytical model (`fixtures/analytical`,
+`fixtures/prediction/expectation.py`) no test notices. mutmut changes one expression at a time and runs the tests that come by it
+(`[tool.mutmut]` in pyproject.toml says which; help texts of options are left alone). Outside CI: `tox -e mutation` makes them all
+and writes this page, with `-- --sample N` so many of them.
 """
 
 
