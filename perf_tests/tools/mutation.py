@@ -51,9 +51,9 @@ HEAD = """\
 
 Which deliberate mistakes in the gate (`fixtures/gate`), its simulation (`fixtures/studies/gate`), comparisons
 (`fixtures/comparison`), the client's metrics (`fixtures/client/metrics.py`) and the analytical model (`fixtures/analytical`,
-`fixtures/prediction/expectation.py`) no test notices. mutmut changes one expression at a time and runs the tests that come by it
-(`[tool.mutmut]` in pyproject.toml says which; help texts of options are left alone). Outside CI: `tox -e mutation` makes them all
-and writes this page, with `-- --sample N` so many of them.
+`fixtures/prediction/expectation.py`) no test notices. mutmut changes one expression at a time and runs the tests that come
+by it (`[tool.mutmut]` in pyproject.toml says which; help texts of options are left alone). Outside CI: `tox -e mutation`
+makes them all and writes this page, with `-- --sample N` so many of them.
 """
 
 
