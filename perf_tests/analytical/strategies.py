@@ -12,6 +12,17 @@ from fixtures.analytical.precision import PRECISIONS, Precision
 from fixtures.analytical.step import Setup
 from fixtures.errors import UsageError
 
+# The shares of a card's rates that its kernels reach, by their names in hardware.toml.
+EFFICIENCIES = (
+    "gemm_bandwidth",
+    "gemm_compute",
+    "moe_bandwidth",
+    "moe_compute",
+    "moe_unpack_compute",
+    "attention_bandwidth",
+    "attention_compute",
+    "all_reduce_bandwidth",
+)
 SPARSE = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 DENSE = tuple(family for family in FAMILIES if family not in SPARSE)
 GPUS = tuple(hardware().gpu)

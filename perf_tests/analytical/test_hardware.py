@@ -7,20 +7,10 @@ import pytest
 
 from fixtures.analytical.hardware import DATA, Figure, Platform, gpu, hardware
 from fixtures.errors import UsageError
-from perf_tests.analytical.strategies import GPUS, host
+from perf_tests.analytical.strategies import EFFICIENCIES, GPUS, host
 
 pytestmark = pytest.mark.cpu
 
-EFFICIENCIES = (
-    "gemm_bandwidth",
-    "gemm_compute",
-    "moe_bandwidth",
-    "moe_compute",
-    "moe_unpack_compute",
-    "attention_bandwidth",
-    "attention_compute",
-    "all_reduce_bandwidth",
-)
 # What follows from the generation of a card rather than from its memory or its link.
 BY_GENERATION = (
     *EFFICIENCIES,

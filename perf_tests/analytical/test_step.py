@@ -15,23 +15,13 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import PRECISIONS, precision
 from fixtures.analytical.step import Setup
 from perf_tests.analytical.models import LLAMA_8B, LLAMA_70B, MIXTRAL
-from perf_tests.analytical.strategies import DENSE, GPUS, faster, plain_gpu, setups
+from perf_tests.analytical.strategies import DENSE, EFFICIENCIES, GPUS, faster, plain_gpu, setups
 
 pytestmark = pytest.mark.cpu
 
 BF16 = precision("bf16")
 MORE = 1 + 1e-9
 RATES = ("hbm_bandwidth", "bf16_flops", "fp8_flops", "fp32_flops", "link_bandwidth")
-EFFICIENCIES = (
-    "gemm_bandwidth",
-    "gemm_compute",
-    "moe_bandwidth",
-    "moe_compute",
-    "moe_unpack_compute",
-    "attention_bandwidth",
-    "attention_compute",
-    "all_reduce_bandwidth",
-)
 OVERHEADS = (
     "kernel_seconds",
     "moe_seconds",
