@@ -13,13 +13,14 @@ TWIN = "llama-3.1-8b-twin"
 
 
 def head(models: Sequence[str] = (TWIN,), **fields: Any) -> str:
-    """All but the workloads: one device without a card, and vLLM, unless said otherwise."""
+    """All but the workloads: one device without a card, vLLM, and nothing asked beside them, unless said otherwise."""
     common: dict[str, Any] = {
         "description": "a deployment of the tests",
         "hardware": "cpu",
         "devices": 1,
         "engines": ["vllm"],
         "tensor_parallel": [1],
+        "outputs": False,
     }
     return _lines(common | fields) + "".join("\n[[models]]" + _lines({"name": name}) for name in models)
 

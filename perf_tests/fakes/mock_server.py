@@ -130,8 +130,17 @@ class MockServer:
         if asked.get("return_routed_experts") and self.args.routed:
             experts = range((len(prompt) + tokens - 1) * self.args.routed)
             info["routed_experts"] = base64.b64encode(array.array("i", experts).tobytes()).decode()
+        if asked.get("return_logprob") and not self.args.no_logprobs:
+            own, likeliest = self.scores(prompt), [[-0.1, 9, None]]
+            info["input_token_logprobs"] = [[None, prompt[0], None], *([value, token, None] for value, token in own)]
+            info["input_top_logprobs"] = [None, *([likeliest] * len(own))]
+            info["output_token_logprobs"] = [[-0.5 - self.args.off, 7, None]] * tokens
         common = {"model": self.args.model, "prompt": prompt, "max_tokens": tokens}
         return common | {"stream": asked.get("stream", False), "native": info}
+
+    def scores(self, prompt: list[int]) -> list[tuple[float, int]]:
+        """Log-probability and id of each of the prompt's tokens but the first: the token's own, and where it stands."""
+        return [(-((token * 31 + i * 7) % 97) / 10 - 0.2 - self.args.off, token) for i, token in enumerate(prompt)][1:]
 
     def refuse(self, transport: Any, head: bytes) -> None:
         """Quote the key that isn't right, as some servers do."""
@@ -190,6 +199,13 @@ class MockServer:
             usage = {"prompt_tokens": len(request["prompt"]), "completion_tokens": tokens}
             entry["written"].append(time.monotonic())
             answer: dict[str, Any] = {"choices": [{"index": 0, "text": "x" * tokens}], "usage": usage}
+            if request.get("prompt_logprobs") and not self.args.no_logprobs:
+                scores = [
+                    {str(token): {"logprob": value, "rank": 2}, "9": {"logprob": -0.1, "rank": 1}}
+                    for value, token in self.scores(request["prompt"])
+                ]
+                told = {"tokens": ["token_id:7"] * tokens, "token_logprobs": [-0.5 - self.args.off] * tokens}
+                answer["choices"][0] |= {"prompt_logprobs": [None, *scores], "logprobs": told}
             if "native" in request:
                 info = usage | {"finish_reason": FINISHED} | request["native"]
                 answer = {"output_ids": [7] * tokens, "meta_info": info}
@@ -382,6 +398,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=1.0, help="how many times faster than recorded --replay is")
     parser.add_argument("--texts", action="store_true", help="/generate: a text beside the ids, as with a tokenizer")
     parser.add_argument("--routed", type=int, default=0, help="/generate: numbers per token that stand for experts")
+    parser.add_argument(
+        "--off", type=float, default=0.0, help="log-probabilities are lower by so much than they should be"
+    )
+    parser.add_argument("--no-logprobs", action="store_true", help="tell no log-probabilities")
     parser.add_argument("--no-freeze", action="store_true", help="know nothing of /freeze_gc")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--fault", choices=FAULTS, default="none")

@@ -39,7 +39,8 @@ def test_shipped_deployments_are_sound(name):
 
 def test_a_users_deployment_needs_no_code(tmp_path):
     deployment = load(tmp_path, GOOD)
-    assert [cell.id for cell in cells(deployment)] == ["vllm/llama-3.1-8b-twin/tp2/batch-1"]
+    block = "vllm/llama-3.1-8b-twin/tp2"
+    assert [cell.id for cell in cells(deployment)] == [f"{block}/batch-1"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_users_deployment_needs_no_code(tmp_path):
         (
             '"batch"',
             '"batches"',
-            r"kind: expected one of 'startup', 'batch', 'offline', 'online', 'routing', found 'batches'",
+            r"kind: expected one of 'startup', 'outputs', 'batch', 'offline', 'online', 'routing', found 'batches'",
         ),
         ("batch_size = 1", "batch_size = 0", "batch_size must be positive"),
         ("output_len = 4", "output_len = 9000", "needs 9004 tokens, max_model_len is 4096"),

@@ -66,8 +66,9 @@ def test_the_kv_budget_of_both_engines_holds_as_many_tokens_as_was_measured(mode
 def test_routed_experts_get_their_shape_back():
     with mock_server("--ttft", "0", "--gap", "0", "--routed", "8") as url:
         found = SGLANG.routed(spec(layers=4), url, [5] * 6, 3)
-        assert found.shape == (6 + 3 - 1, 4, 2)
-        assert np.array_equal(found.ravel(), np.arange(64))
+        assert found.chosen.shape == (6 + 3 - 1, 4, 2)
+        assert np.array_equal(found.chosen.ravel(), np.arange(64))
+        assert found.answer == (7, 7, 7)
         with pytest.raises(EngineError, match="64 experts captured, which 8 tokens in 5 layers cannot share"):
             SGLANG.routed(spec(layers=5), url, [5] * 6, 3)
     with mock_server("--ttft", "0", "--gap", "0") as url:

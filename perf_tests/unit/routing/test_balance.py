@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 from fixtures.errors import EngineError
 from fixtures.routing import texts
 from fixtures.routing.balance import balance, expert_counts, locality, p_values
-from fixtures.routing.routing import Routing, join
+from fixtures.routing.routing import Routed, Routing, join
 from fixtures.studies.expert_kernel.imbalance import Timing, table
 from fixtures.studies.expert_kernel.skew import SHARES, draw
 
 pytestmark = pytest.mark.cpu
+
+
+def joined(parts, experts, answered=5):
+    """Prompts of which each was answered by that many tokens."""
+    return join([Routed(part, tuple(range(answered))) for part in parts], experts)
 
 
 def uniform(random, prompts=16, length=64, layers=2, experts=8, k=2, sticky=0.0):
@@ -23,14 +28,14 @@ def uniform(random, prompts=16, length=64, layers=2, experts=8, k=2, sticky=0.0)
     keeps = random.random((prompts, length, layers, 1)) < sticky
     for i in range(1, length):
         chosen[:, i] = np.where(keeps[:, i], chosen[:, i - 1], chosen[:, i])
-    return join(list(chosen), experts)
+    return joined(list(chosen), experts)
 
 
 def skewed(random, weights, prompts=16, length=64, k=2):
     """Every token chooses k distinct experts with these weights (Gumbel's trick)."""
     keys = np.log(weights) + random.gumbel(size=(prompts * length, 1, len(weights)))
     chosen = (-keys).argsort(axis=-1)[..., :k].astype(np.int16)
-    return join(list(chosen.reshape(prompts, length, 1, k)), len(weights))
+    return joined(list(chosen.reshape(prompts, length, 1, k)), len(weights))
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12), st.integers(1, 3), st.integers(1, 5))
@@ -55,7 +60,7 @@ def test_counts_and_shares_agree_with_counting_one_by_one(seed, experts, layers,
 def test_the_names_of_experts_do_not_matter(seed):
     random = np.random.default_rng(seed)
     routing = uniform(random, 6, 20)
-    renamed = Routing(random.permutation(8).astype(np.int16)[routing.chosen], routing.prompt, 8)
+    renamed = Routing(random.permutation(8).astype(np.int16)[routing.chosen], routing.prompt, 8, routing.answers)
     before, after = balance(routing, 19), balance(renamed, 19)
     for name in ("load", "cv", "distance", "same_first", "share_any"):
         assert getattr(after, name) == pytest.approx(getattr(before, name))
@@ -63,7 +68,7 @@ def test_the_names_of_experts_do_not_matter(seed):
 
 def test_known_shares():
     chosen = np.array([[[0, 1]], [[0, 2]], [[0, 1]], [[3, 0]]], dtype=np.int16)
-    found = balance(join([chosen], 4), permutations=19)
+    found = balance(joined([chosen], 4), permutations=19)
     assert found.shares.tolist() == [[0.5, 0.25, 0.125, 0.125]]
     assert (found.load[0], found.distance[0], found.deviation) == (2.0, 0.25, 1.0)
     assert found.cv[0] == pytest.approx(np.std([2, 1, 0.5, 0.5]))
@@ -84,7 +89,7 @@ def test_locality_of_independent_choices_is_chance_and_of_repeated_ones_is_not()
 
 def test_a_prompt_does_not_follow_the_one_before():
     one = np.array([[[0, 1]], [[2, 3]]], dtype=np.int16)
-    assert locality(join([one, one[::-1].copy()], 4))[0].tolist() == [0.0]
+    assert locality(joined([one, one[::-1].copy()], 4))[0].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.9])
@@ -100,7 +105,7 @@ def test_false_alarms_of_the_balance_test_under_uniform_routing(sticky):
 def test_imbalance_is_found_and_named_by_layer():
     random = np.random.default_rng(5)
     even, uneven = uniform(random, 24, 100, 1), skewed(random, np.array([2.0, 1, 1, 1, 1, 1, 1, 1]), 24, 100)
-    both = Routing(np.concatenate([even.chosen, uneven.chosen, even.chosen], axis=1), even.prompt, 8)
+    both = Routing(np.concatenate([even.chosen, uneven.chosen, even.chosen], axis=1), even.prompt, 8, even.answers)
     found = balance(both)
     assert found.unbalanced() == [1]
     assert found.p[1] == 1 / 2000
@@ -120,12 +125,12 @@ def test_imbalance_is_found_and_named_by_layer():
 )
 def test_a_capture_that_holds_nothing_is_refused(chosen, message):
     with pytest.raises(EngineError, match=message):
-        join([chosen.astype(np.int16)], 8)
+        joined([chosen.astype(np.int16)], 8)
 
 
 def test_parts_of_different_shape_are_refused():
     with pytest.raises(EngineError, match="differ in layers or choices"):
-        join([np.ones((1, 2, 2), np.int16), np.ones((1, 3, 2), np.int16)], 8)
+        joined([np.ones((1, 2, 2), np.int16), np.ones((1, 3, 2), np.int16)], 8)
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=10), st.integers(1, 3), st.integers(0, 1000))

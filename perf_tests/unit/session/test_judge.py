@@ -123,4 +123,6 @@ def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     for cell in every:
         for metric in judge.metrics(cell):
             stored, reason = judge.reference.boots(cell)
+            if metric.beyond == "invalid":  # it is held against theory
+                continue
             assert any(metric.name in boot.metrics for boot in stored), f"{cell.id}: {metric.name}: {reason}"
