@@ -29,7 +29,9 @@ def test_a_line_holds_all_of_an_output(output):
     assert "\n" not in output.text
 
 
-@pytest.mark.parametrize("line", ["", "-1; 2; 3", "-1; 2; 3; x", "-1 -2; 3; 4; -5", "-1; 2; 3 4; -5", "-1; 2; 3; -5; 6"])
+@pytest.mark.parametrize(
+    "line", ["", "-1; 2; 3", "-1; 2; 3; x", "-1 -2; 3; 4; -5", "-1; 2; 3 4; -5", "-1; 2; 3; -5; 6"]
+)
 def test_a_line_that_holds_something_else_is_refused(line):
     with pytest.raises(ValueError, match="."):
         Output.parse(line)
