@@ -32,7 +32,7 @@ def test_a_fast_wrong_engine(asked):
     done = asked.run("--cells=*/startup")
     assert done.status == 1
     assert FOUND in done.text
-    assert "at most 0.05 nats is right" in done.text
+    assert "at most 0.02 nats is right" in done.text
     assert asked.verdicts()["outputs output_difference"] == "regression"
     assert asked.verdicts()["outputs output_others"] == asked.verdicts()["startup kv_capacity"] == "pass"
 
