@@ -315,6 +315,17 @@ def uncertainty() -> str:
     return markdown(("platform", "metric", "error", "cells"), rows)
 
 
+def releases() -> str:
+    """The releases of each engine that were seen working, by the engines' own tables."""
+    tables = [engine.releases for engine in ENGINES.values() if engine.releases]
+    rows = [
+        (f"{table.name} {one.release}", one.torch, {"card": "cards", "cpu": "no card"}[one.where], one.what)
+        for table in tables
+        for one in table.seen
+    ]
+    return markdown(("release", "PyTorch", "on", "what was seen"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
     "noise of h200x1": lambda: noise(evidence.block(H200, "vllm")),
@@ -326,4 +337,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "two cards": two_cards,
     "foretold": foretold,
     "uncertainty": uncertainty,
+    "releases": releases,
 }
