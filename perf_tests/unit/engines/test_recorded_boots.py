@@ -15,8 +15,7 @@ from perf_tests.tools import record_boot
 
 pytestmark = pytest.mark.cpu
 DIRECTORY = RECORDINGS / "boots"
-TABLE = tomllib.loads((DIRECTORY / "boots.toml").read_text(encoding="utf-8"))
-BOOTS = {boot["file"]: boot for boot in TABLE["boot"]}
+BOOTS = {boot["file"]: boot for boot in tomllib.loads((DIRECTORY / "boots.toml").read_text(encoding="utf-8"))["boot"]}
 # Nothing listens there: what an endpoint or a worker would tell is missed.
 NOWHERE = "http://127.0.0.1:9"
 
@@ -60,16 +59,11 @@ def test_each_line_of_a_recorded_boot_that_goes_missing_is_named(boot):
         assert found != before
 
 
-def test_every_release_that_was_seen_is_recorded_or_said_not_to_be():
-    seen = {
-        f"{engine.name} {one.release} {one.where}"
-        for engine in ENGINES.values()
-        if engine.releases
-        for one in engine.releases.seen
-    }
-    places = {"cuda": "card", "cpu": "cpu"}
-    recorded = {f"{boot['engine']} {boot['release']} {places[boot['device']]}" for boot in BOOTS.values()}
-    assert seen - recorded == set(TABLE["unrecorded"])
+def test_a_release_that_was_recorded_was_seen():
+    """Which of those that were seen are recorded is in the table of docs/engines.md."""
+    for boot in BOOTS.values():
+        where = "cpu" if boot["device"] == "cpu" else "card"
+        assert not ENGINES[boot["engine"]].releases.remark(boot["release"], where), boot["file"]
 
 
 def test_every_recording_has_an_entry():

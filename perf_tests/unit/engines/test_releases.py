@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.engines import releases
+from fixtures.engines.engine import Report
 from fixtures.engines.environment import Environment
 from fixtures.engines.registry import ENGINES
 from fixtures.engines.releases import Choice, Deprecated, Phase, Releases, Seen, Setting, Value
@@ -31,6 +32,7 @@ TABLE = Releases(
     choice=(
         Choice(name="kernel", pattern=r"kernel (\w+)"),
         Choice(name="made", pattern=r"made \w+", text="{} made", count=True),
+        Choice(name="scheduling", pattern=r"scheduling is (\w+)", last=True),
     ),
     setting=(Setting(name="module", value="old", before="1.1"), Setting(name="module", value="new", since="1.1")),
     deprecated=(Deprecated(option=("--quantization", "fp8"), instead="use another", since="1.1"),),
@@ -92,9 +94,9 @@ def test_what_is_expected_depends_on_the_boot():
     assert TABLE.phase_of("it begins to load", "1.0") == ""
 
 
-def test_choices_are_named_once_or_counted():
-    log = "kernel a\nkernel b\nkernel a\nmade x, made y, made x\n"
-    assert TABLE.choices("1.0", log) == {"kernel": "a; b", "made": "2 made"}
+def test_choices_are_named_once_or_counted_or_as_they_were_last():
+    log = "kernel a\nkernel b\nkernel a\nmade x, made y, made x\nscheduling is on\nscheduling is off\n"
+    assert TABLE.choices("1.0", log) == {"kernel": "a; b", "made": "2 made", "scheduling": "off"}
     assert TABLE.choices("1.0", "") == {}
 
 
@@ -159,6 +161,13 @@ def test_ranges_of_one_setting_neither_overlap_nor_leave_a_gap(engine):
         for name in {one.name for one in table.setting}:
             found = sum(one.name == name and one.holds(release) for one in table.setting)
             assert found == 1 if name in REQUIRED[engine] else found <= 1, (name, release)
+
+
+@pytest.mark.parametrize("engine", REQUIRED)
+def test_what_a_table_tells_is_what_a_report_has(engine):
+    tells = {one.tells for one in ENGINES[engine].releases.value}
+    assert tells <= set(Report().told)
+    assert {"weight_memory", "kv_capacity", "load_time", "capture_time"} <= tells
 
 
 def test_the_release_is_read_where_the_package_is_installed(tmp_path):
