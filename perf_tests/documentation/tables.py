@@ -18,6 +18,7 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.comparison import engines
+from fixtures.decode import read_toml
 from fixtures.deployments import deployment as deployments
 from fixtures.engines.registry import ENGINES
 from fixtures.gate import results
@@ -31,7 +32,7 @@ from fixtures.studies.gate import committed
 from perf_tests.analytical.models import architecture
 from perf_tests.documentation import calibrate, evidence
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
-from perf_tests.paths import ROOT
+from perf_tests.paths import RECORDINGS, ROOT
 
 PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
@@ -315,6 +316,25 @@ def uncertainty() -> str:
     return markdown(("platform", "metric", "error", "cells"), rows)
 
 
+def releases() -> str:
+    """The releases of each engine that were seen working, by the engines' own tables, and whether a log is replayed."""
+    recorded = read_toml(RECORDINGS / "boots" / "boots.toml")["boot"]
+    replayed = {(one["engine"], one["release"], "cpu" if one["device"] == "cpu" else "card") for one in recorded}
+    rows = [
+        (
+            f"{engine.releases.name} {one.release}",
+            one.torch,
+            {"card": "cards", "cpu": "processors"}[one.where],
+            one.what,
+            "yes" if (engine.name, one.release, one.where) in replayed else "none is at hand",
+        )
+        for engine in ENGINES.values()
+        if engine.releases
+        for one in engine.releases.seen
+    ]
+    return markdown(("release", "PyTorch", "on", "what was seen", "its log is replayed by the tests"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
     "noise of h200x1": lambda: noise(evidence.block(H200, "vllm")),
@@ -326,4 +346,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "two cards": two_cards,
     "foretold": foretold,
     "uncertainty": uncertainty,
+    "releases": releases,
 }

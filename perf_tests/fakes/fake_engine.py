@@ -34,7 +34,8 @@ PYTHONPATH={root} exec {python} -m perf_tests.fakes.fake_engine {directory} "$@"
 """
 LOG = """\
 INFO 11-24 02:17:00 [utils.py:233] non-default args: {{'model': '{model}'}}
-INFO 11-24 02:17:00 [core.py:93] Initializing a V1 LLM engine (v0.0.1) with config: model='{model}'
+INFO 11-24 02:17:00 [core.py:93] Initializing a V1 LLM engine (v0.0.1) with config: model='{model}', \
+compilation_config={{'mode': <CompilationMode.NONE: 0>, 'cudagraph_mode': <CUDAGraphMode.NONE: 0>}}
 INFO 11-24 02:17:00 [gpu_model_runner.py:3259] Starting to load model {model}...
 INFO 11-24 02:17:00 [gpu_model_runner.py:3336] Model loading took 0.01 GiB memory and 0.25 seconds
 INFO 11-24 02:17:00 [kv_cache_utils.py:1229] GPU KV cache size: 16,384 tokens
@@ -54,14 +55,17 @@ avail mem=70.00 GB
 max_running_requests=64, context_len=256, available_gpu_mem=69.90 GB
 [2026-11-24 02:17:00] INFO:     Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)
 """
+# As the environment has them: what is told by the servers differs, and is read by nobody who goes by releases.
+RELEASES = {"vllm": "0.32.0", "sglang": "0.5.17"}
 SGLANG_INFO = {"version": "0.0.2", "internal_states": [{"attention_backend": "fa3", "disable_radix_cache": True}]}
 
 
 def build(directory: Path, *boots: str) -> Path:
     """Make the environment. ``boots`` are the options of the first, second ... boot; the last ones go for all later boots."""
     (directory / "bin").mkdir(parents=True, exist_ok=True)
-    for package in ("vllm", "sglang"):
+    for package, release in RELEASES.items():
         (directory / package).mkdir(exist_ok=True)
+        (directory / f"{package}-{release}.dist-info").mkdir(exist_ok=True)
     script = directory / "bin" / "python"
     quoted = {"root": shlex.quote(str(ROOT)), "python": sys.executable, "directory": shlex.quote(str(directory))}
     script.write_text(SCRIPT.format(**quoted))
@@ -129,7 +133,7 @@ def benchmark(directory: Path, arguments: list[str]) -> None:
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    if "sglang.bench_serving" in sys.argv or Path(sys.argv[2]).name == "vllm_benchmark.py":
+    if "sglang.benchmark.serving" in sys.argv or Path(sys.argv[2]).name == "vllm_benchmark.py":
         benchmark(directory, sys.argv[3:])
         return
     parser = argparse.ArgumentParser(allow_abbrev=False)

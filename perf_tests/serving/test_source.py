@@ -10,6 +10,7 @@ import pytest
 
 import fixtures.engines
 from fixtures.analytical.moe_forward import route
+from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 
 pytestmark = pytest.mark.serving
@@ -60,8 +61,9 @@ def test_the_engine_selects_and_weighs_experts_as_the_reference_does(vllm):
     logits = np.random.default_rng(0).normal(scale=3, size=(512, 8))
     script = Path(fixtures.engines.__file__).parent / "inside" / "route.py"
     question = json.dumps({"logits": logits.tolist(), "top_k": 2})
+    engine = ENGINES["vllm"]
     done = subprocess.run(
-        [vllm.python, str(script)],
+        [vllm.python, str(script), engine.releases.value_of("module of select_experts", engine.release(vllm))],
         check=False,
         timeout=300,
         input=question,

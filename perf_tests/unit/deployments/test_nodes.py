@@ -91,7 +91,7 @@ def test_what_the_cpu_build_would_die_of_at_the_first_request_is_not_booted(chan
 def test_of_stages_that_differ_the_largest_counts():
     lines = "(Worker_PP0) Model loading took 5.25 GiB memory and 3.5 seconds\n"
     lines += "(Worker_PP1) Model loading took 5.75 GiB memory and 2.5 seconds\n"
-    found = ENGINES["vllm"].report(lines, "http://127.0.0.1:9")
+    found = ENGINES["vllm"].report(spec(), lines, "http://127.0.0.1:9")
     assert (found.weight_bytes, found.load_seconds) == (5.75 * GIB, 3.5)
 
 

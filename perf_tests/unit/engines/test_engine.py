@@ -49,9 +49,15 @@ def test_capture_and_profiler_are_there_only_when_asked_for():
 def test_capture_of_a_model_that_cannot_be_captured_is_refused_before_it_is_booted():
     """As on the card, where the server died of it at the first request."""
     block = Block("sglang", "mixtral-8x7b", 1)
-    refused = dataclasses.replace(spec_of(deployment.load("h200x1", ENGINES), block), capture_routing=True)
-    with pytest.raises(EngineError, match=r"sglang can't tell which experts .*mixtral-8x7b routes to: in 0\.5\.17"):
+    refused = dataclasses.replace(
+        spec_of(deployment.load("h200x1", ENGINES), block), capture_routing=True, release="0.5.21"
+    )
+    with pytest.raises(
+        EngineError, match=r"sglang can't tell which experts .*mixtral-8x7b routes to: in 0\.5\.21 .*; 0\.5\.22 can$"
+    ):
         SGLANG.command("python", refused, 1)
+    able = dataclasses.replace(refused, release="0.5.22")
+    assert "--enable-return-routed-experts" in SGLANG.command("python", able, 1)
 
 
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])

@@ -43,8 +43,10 @@ class MockEngine(Engine):
     def lock(self, device):
         return "mock"
 
-    phases = (("mock: loading", "loading"),)
     tells_compilation = True
+
+    def phase(self, line, release=""):
+        return "loading" if "mock: loading" in line else ""
 
     def command(self, python, spec, port):
         options = words({"--port": port, "--model": self.model or spec.served_name})
@@ -56,7 +58,7 @@ class MockEngine(Engine):
     def compilation(self, line):
         return ENGINES["vllm"].compilation(line)
 
-    def report(self, log, url):
+    def report(self, spec, log, url):
         return Report(version="1")
 
 

@@ -5,11 +5,12 @@ import shlex
 
 import pytest
 
+from fixtures.client.load import Target
 from fixtures.engines.registry import ENGINES
+from fixtures.workloads.workload import Workload
 from perf_tests.fakes import fake_engine
 from perf_tests.fakes.server_process import mock_server
 from perf_tests.fakes.specs import GIB, spec
-from perf_tests.tools import record_stream
 
 pytestmark = pytest.mark.cpu
 SGLANG = ENGINES["sglang"]
@@ -53,13 +54,15 @@ STATE = {
     "moe_runner_backend": "auto",
     "disable_radix_cache": False,
     "chunked_prefill_size": 8192,
+    "disable_overlap_schedule": False,
+    "disable_custom_all_reduce": True,
 }
 
 
 def test_sglangs_report_comes_from_its_log_and_its_endpoint():
     info = {"version": "0.5.17", "attention_backend": None, "internal_states": [STATE]}
     with mock_server("--server-info", json.dumps(info)) as url:
-        report = SGLANG.report(SGLANG_LOG, url)
+        report = SGLANG.report(spec(), SGLANG_LOG, url)
     assert report.version == "0.5.17"
     assert report.weight_bytes == 43.51 * GIB
     assert report.kv_tokens == 245760
@@ -69,28 +72,18 @@ def test_sglangs_report_comes_from_its_log_and_its_endpoint():
         "MoE kernel": "auto",
         "MoE tables": "default, none is there: triton_3_6_0/E=8,N=7168,device_name=NVIDIA_H200.json",
         "CUDA graphs": "prefill tc_piecewise, 3 sizes up to 4096; decode full, 3 sizes up to 256",
+        "CUDA graph mode": "prefill tc_piecewise; decode full",
         "prefix cache": "radix",
         "prefill chunk": "8192 tokens",
+        "async scheduling": "enabled",
+        "custom all-reduce": "off",
     }
-
-
-def test_a_boot_that_was_recorded_is_understood():
-    """Mixtral-8x7B on one H200; lines of its log as they were, but for the directory."""
-    log = (record_stream.DIRECTORY / "sglang-0.5.17-boot.log").read_text()
-    report = SGLANG.report(log, "http://127.0.0.1:9")
-    assert report.weight_bytes == 87.01 * GIB
-    assert report.kv_tokens == 245760
-    assert (report.load_seconds, report.capture_seconds) == (0.24, pytest.approx(33.56 + 9.33))
-    assert report.execution["MoE tables"] == "of another Triton: triton_3_1_0/E=8,N=14336,device_name=NVIDIA_H200.json"
-    assert report.execution["CUDA graphs"] == "prefill breakable, 58 sizes up to 8192; decode full, 36 sizes up to 256"
-    phases = list(dict.fromkeys(filter(None, map(SGLANG.phase, log.splitlines()))))
-    assert phases == PHASES[1:], "the first is in a line that was not recorded"
 
 
 @pytest.mark.parametrize("info", ["", "[]", '{"internal_states": 7}', '{"internal_states": [null]}', "{"])
 def test_without_the_endpoint_the_log_is_worth_having(info):
     with mock_server("--server-info", info) as url:
-        report = SGLANG.report(SGLANG_LOG, url)
+        report = SGLANG.report(spec(), SGLANG_LOG, url)
     assert (report.version, report.kv_tokens) == (None, 245760)
     assert "attention" not in report.execution
     assert "E=8,N=7168" in report.execution["MoE tables"]
@@ -108,13 +101,29 @@ def test_without_the_endpoint_the_log_is_worth_having(info):
     ],
 )
 def test_sglangs_tables(line, expected):
-    assert SGLANG.report(line, "http://127.0.0.1:9").execution["MoE tables"] == expected
+    assert SGLANG.report(spec(), line, "http://127.0.0.1:9").execution["MoE tables"] == expected
 
 
 def test_the_phases_of_sglangs_boot_are_seen_in_order():
-    log = fake_engine.SGLANG_LOG.format(model="m", tokens=1, port=1).splitlines()
-    phases = [phase for phase in map(SGLANG.phase, [*log, "The server is fired up and ready to roll!"]) if phase]
-    assert phases == PHASES
+    log = [*fake_engine.SGLANG_LOG.format(model="m", tokens=1, port=1).splitlines(), "The server is fired up and ready"]
+    assert [phase for line in log if (phase := SGLANG.phase(line, "0.5.20"))] == PHASES
+
+
+@pytest.mark.parametrize(("release", "missed"), [("0.5.20", ["starting workers"]), ("0.5.21", [])])
+def test_a_mark_that_a_release_no_longer_has_is_not_missed(release, missed):
+    log = fake_engine.SGLANG_LOG.replace("Init torch distributed begin", "")
+    assert SGLANG.releases.unmarked(release, log, {"card", "captured"}) == missed
+
+
+def test_capture_times_are_missed_unless_an_option_is_about_graphs():
+    assert SGLANG.conditions(spec(), "") == {"card", "captured"}
+    assert SGLANG.conditions(spec(options=("--disable-cuda-graph",)), "") == {"card"}
+
+
+def test_its_benchmark_is_the_module_that_is_not_deprecated(tmp_path):
+    workload = Workload("offline-4", "offline", num_prompts=4, input_len=8, output_len=8)
+    line = SGLANG.benchmark("python", Target("http://127.0.0.1:1", "m"), "/t", workload, 1, tmp_path / "r")
+    assert line[1:3] == ["-m", "sglang.benchmark.serving"]
 
 
 def test_sglangs_profiler_answers_in_plain_text(tmp_path):

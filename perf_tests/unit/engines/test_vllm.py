@@ -3,8 +3,10 @@
 import pytest
 
 from fixtures.engines.registry import ENGINES
+from perf_tests.fakes.specs import spec
 
 pytestmark = pytest.mark.cpu
+HERE = "http://127.0.0.1:9"
 
 
 def test_what_vllm_says_of_its_execution():
@@ -20,7 +22,7 @@ INFO [fused_moe.py:1095] Using configuration from /a/fused_moe/configs/E=8,N=143
 Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████████| 51/51 [00:03<00:00, 15.1it/s]
 \rCapturing CUDA graphs (decode, FULL): 100%|██████████| 35/35 [00:02<00:00, 14.9it/s]
 """
-    assert ENGINES["vllm"].report(log, "http://127.0.0.1:9").execution == {
+    assert ENGINES["vllm"].report(spec(), log, HERE).execution == {
         "attention": "FLASH_ATTN",
         "attention version": "3",
         "MoE kernel": "TRITON",
@@ -29,13 +31,13 @@ Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████
         "prefix cache": "on",
         "prefill chunk": "8192 tokens",
     }
-    plain = ENGINES["vllm"].report("Capturing CUDA graphs: 100%|████| 51/51 [00:03]", "http://127.0.0.1:9").execution
+    plain = ENGINES["vllm"].report(spec(), "Capturing CUDA graphs: 100%|████| 51/51 [00:03]", HERE).execution
     assert plain == {"CUDA graphs": "51 sizes"}
     eager = (
         "config: enforce_eager=True, enable_prefix_caching=False, Using 'MARLIN' WNA16 MoE backend. "
         "Using default MoE config. Performance might be sub-optimal! Config file not found at /a/configs/E=8,N=1.json"
     )
-    found = ENGINES["vllm"].report(eager, "http://127.0.0.1:9").execution
+    found = ENGINES["vllm"].report(spec(), eager, HERE).execution
     assert (found["CUDA graphs"], found["prefix cache"], found["MoE kernel"]) == ("none", "off", "MARLIN")
     assert found["MoE tables"] == "default, none is there: E=8,N=1.json"
 
@@ -57,19 +59,23 @@ INFO [cpu_model_runner.py:68] Starting to load model /models/twin...
 
 
 @pytest.mark.parametrize(
-    ("log", "seconds", "gib", "runner"),
+    ("release", "log", "seconds", "gib", "runner"),
     [
-        pytest.param(V1_LOADS, 12.345678, 87.0, "V1", id="V1 of both releases"),
-        pytest.param(V2_LOADS_0_26, 1.523456, 14.99, "V2", id="V2 of 0.26.0"),
-        pytest.param(V2_LOADS_0_32, 1.523456, 14.99, "V2", id="V2 of 0.32.0"),
-        pytest.param(V2_LOADS_0_26.partition("\n")[2], 1.523456, 14.99, "V2", id="V2 without its first line"),
-        pytest.param(CPU_LOADS_0_32, None, None, "V1", id="V1 of the CPU build"),
-        pytest.param("INFO something else\n", None, None, None, id="neither"),
+        pytest.param("0.26.0", V1_LOADS, 12.345678, 87.0, "V1", id="V1 of 0.26.0"),
+        pytest.param("0.32.0", V1_LOADS, 12.345678, 87.0, "V1", id="V1 of 0.32.0"),
+        pytest.param("0.26.0", V2_LOADS_0_26, 1.523456, 14.99, "V2", id="V2 of 0.26.0"),
+        pytest.param("0.27.1", V2_LOADS_0_26, 1.523456, 14.99, "V2", id="V2 of 0.27.1"),
+        pytest.param("0.28.0", V2_LOADS_0_26, None, 14.99, "V2", id="V2 of 0.28.0 says it otherwise"),
+        pytest.param("0.32.0", V2_LOADS_0_32, 1.523456, 14.99, "V2", id="V2 of 0.32.0"),
+        pytest.param("", V2_LOADS_0_32, 1.523456, 14.99, "V2", id="V2 of a release that isn't known"),
+        pytest.param("0.26.0", V2_LOADS_0_26.partition("\n")[2], 1.523456, 14.99, "V2", id="V2 without its first line"),
+        pytest.param("0.32.0", CPU_LOADS_0_32, None, None, "V1", id="V1 of the CPU build"),
+        pytest.param("0.32.0", "INFO something else\n", None, None, None, id="neither"),
     ],
 )
-def test_both_model_runners_are_named_and_their_loading_is_timed(log, seconds, gib, runner):
-    """The wording is that of the sources of vLLM 0.26.0 and 0.32.0, in their packages on PyPI."""
-    report = ENGINES["vllm"].report(log, "http://127.0.0.1:9")
+def test_both_model_runners_are_named_and_their_loading_is_timed(release, log, seconds, gib, runner):
+    """The wording is that of the sources of these releases, in their packages on PyPI."""
+    report = ENGINES["vllm"].report(spec(release=release), log, HERE)
     assert report.load_seconds == seconds
     assert report.weight_bytes == (gib and gib * 2**30)
     assert report.execution.get("model runner") == runner
@@ -78,3 +84,107 @@ def test_both_model_runners_are_named_and_their_loading_is_timed(log, seconds, g
 def test_both_model_runners_mark_the_phase_of_loading():
     phases = [ENGINES["vllm"].phase(line) for line in (V1_LOADS + V2_LOADS_0_26).splitlines()]
     assert phases == ["loading weights", "weights loaded", "", "loading weights", "weights loaded"]
+
+
+def command(release, **changes):
+    return ENGINES["vllm"].command("python", spec(release=release, **changes), 8123)
+
+
+@pytest.mark.parametrize(
+    ("release", "module"),
+    [
+        ("0.26.0", "vllm.entrypoints.openai.api_server"),
+        ("0.28.1", "vllm.entrypoints.openai.api_server"),
+        ("0.29.0", "vllm.entrypoints.launchers.api_server.entry"),
+        ("0.32.0", "vllm.entrypoints.launchers.api_server.entry"),
+        ("", "vllm.entrypoints.launchers.api_server.entry"),
+    ],
+)
+def test_the_server_is_the_module_that_the_release_wants(release, module):
+    assert command(release)[1:3] == ["-m", module]
+
+
+@pytest.mark.parametrize(
+    ("release", "device", "flag"),
+    [
+        ("0.26.0", "cuda", "--no-enable-prefix-caching"),
+        ("0.30.0", "cuda", "--no-enable-prefix-caching"),
+        ("0.31.0", "cuda", "--enable-prefix-caching"),
+        ("0.32.0", "cuda", "--enable-prefix-caching"),
+        ("0.32.0", "cpu", "--no-enable-prefix-caching"),
+    ],
+)
+def test_routing_is_captured_with_the_prefix_cache_that_the_release_demands(release, device, flag):
+    """From 0.31.0 on the engine refuses: "AuxOutput Connector requires prefix caching"."""
+    found = [word for word in command(release, device=device, capture_routing=True) if "prefix-caching" in word]
+    assert found == [flag]
+    assert "--no-enable-prefix-caching" in command(release, device=device), "what is timed has none"
+
+
+CONFIGURED = """\
+INFO [core.py:134] Initializing a V1 LLM engine (v0.32.0) with config: enforce_eager=False, \
+compilation_config={{'mode': <CompilationMode.{}: 3>, 'backend': 'inductor', 'cudagraph_mode': <CUDAGraphMode.{}: (2, 1)>}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "log", "options", "expected"),
+    [
+        ("cuda", CONFIGURED.format("VLLM_COMPILE", "FULL_AND_PIECEWISE"), (), {"card", "compiled", "captured"}),
+        ("cuda", CONFIGURED.format("NONE", "FULL_DECODE_ONLY"), (), {"card", "captured"}),
+        ("cuda", CONFIGURED.format("VLLM_COMPILE", "NONE"), (), {"card", "compiled"}),
+        ("cpu", CONFIGURED.format("VLLM_COMPILE", "NONE"), (), {"compiled"}),
+        ("cpu", CONFIGURED.format("DYNAMO_TRACE_ONCE", "NONE"), (), set()),
+        ("cuda", "", (), {"card", "compiled", "captured"}),
+        ("cuda", "", ("--enforce-eager",), {"card"}),
+        ("cpu", "", (), set()),
+    ],
+)
+def test_what_a_log_should_tell_depends_on_how_the_engine_was_configured(device, log, options, expected):
+    assert ENGINES["vllm"].conditions(spec(device=device, options=options), log) == expected
+
+
+@pytest.mark.parametrize(
+    ("release", "line", "expected"),
+    [
+        ("0.26.0", "Asynchronous scheduling is enabled.", "enabled"),
+        ("0.26.0", "", None),
+        ("0.32.0", "", "enabled"),
+        ("0.32.0", "Async scheduling will be disabled because it is not supported with the `ray` executor", "disabled"),
+        ("0.32.0", "Async scheduling is disabled because the V1 model runner does not support it", "disabled"),
+        (
+            "0.32.0",
+            "Async scheduling not supported with x-based speculative decoding and will be disabled.",
+            "disabled",
+        ),
+        ("0.32.0", "non-default args: {'model': 'm', 'async_scheduling': False}", "disabled"),
+    ],
+)
+def test_asynchronous_scheduling_is_named_where_a_release_is_silent_about_it(release, line, expected):
+    log = f"Initializing a V1 LLM engine (v{release}) with config: \n{line}\n"
+    assert ENGINES["vllm"].report(spec(release=release), log, HERE).execution.get("async scheduling") == expected
+
+
+def test_the_cpu_build_schedules_synchronously():
+    log = "Initializing a V1 LLM engine (v0.32.0) with config: \n"
+    assert ENGINES["vllm"].report(spec(device="cpu"), log, HERE).execution["async scheduling"] == "disabled"
+
+
+def test_how_devices_add_up_and_which_kernels_were_made_at_boot_is_told():
+    """The wording of vLLM 0.32.0 and of flashinfer 0.7.2."""
+    log = """\
+INFO [cuda_communicator.py:354] Using ['CUSTOM', 'PYNCCL'] all-reduce backends (in dispatch order) for group 'tp:0' out of \
+potential backends: ['NCCL_SYMM_MEM', 'CUSTOM', 'PYNCCL'].
+WARNING [custom_all_reduce.py:287] Custom allreduce is disabled because your platform lacks GPU P2P capability
+WARNING [flashinfer.py:143] FlashInfer's precompiled kernels are missing or do not match flashinfer-python 0.7.2
+2026-11-24 02:17:00,000 - INFO - core.py:594 - flashinfer.jit: Building JIT module norm; this can take several minutes
+2026-11-24 02:17:00,000 - INFO - core.py:594 - flashinfer.jit: Building JIT module page; this can take several minutes
+2026-11-24 02:17:00,000 - INFO - core.py:594 - flashinfer.jit: Building JIT module page; this can take several minutes
+2026-11-24 02:17:00,000 - INFO - cubin_loader.py:231 - flashinfer.jit: Fetching a/b.cubin from https://somewhere/a/b.cubin
+"""
+    assert ENGINES["vllm"].report(spec(release="0.32.0"), log, HERE).execution == {
+        "all-reduce": "'CUSTOM', 'PYNCCL'",
+        "custom all-reduce": "off",
+        "kernels made at boot": "2 compiled by flashinfer; 1 fetched by flashinfer",
+        "flashinfer's kernels": "fetched or compiled at boot",
+    }

@@ -241,6 +241,19 @@ def test_what_differs_from_the_baseline_is_a_warning(next_night):
     assert "changed since the baseline: kernel 1 -> 2" in texts(done, "warning")
 
 
+def test_what_engines_do_not_tell_is_a_warning_with_the_blocks_that_it_is_said_of(ending):
+    untold = "the engine's log does not tell: load_time"
+    for cell, remarks in ((ending.first, [untold]), (ending.second, [untold, "vLLM 9 has not been seen"])):
+        (boot,) = ending.measured[cell]
+        origin = boot.provenance | {"engine_remarks": remarks}
+        ending.measured[cell] = [dataclasses.replace(boot, provenance=origin)]
+    done = ending.finish(records=False)
+    one, other = "vllm/llama-3.1-8b-twin/tp1", "vllm/llama-3.1-8b-twin/tp2"
+    assert f"{one}, {other}: {untold}" in texts(done, "warning")
+    assert f"{other}: vLLM 9 has not been seen" in texts(done, "warning")
+    assert untold in (ending.directory / "run" / "report.html").read_text().replace("&#39;", "'")
+
+
 def test_cells_of_the_baseline_that_nothing_measures_are_named_by_file(next_night):
     path = next_night.path(next_night.first)
     data = json.loads(path.read_text())

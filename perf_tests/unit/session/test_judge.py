@@ -126,3 +126,25 @@ def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
             if metric.beyond == "invalid":  # it is held against theory
                 continue
             assert any(metric.name in boot.metrics for boot in stored), f"{cell.id}: {metric.name}: {reason}"
+
+
+def chosen_by(boot, runner, latency=1.0):
+    """A boot whose engine ran on a model runner of its own choice."""
+    origin = {"kernel": "6.1", "execution": {"model runner": runner}}
+    return sample(boot, metrics={COUNT.name: 8.0, LATENCY.name: latency}, provenance=origin)
+
+
+@pytest.mark.parametrize(("metric", "count", "outcome"), [(COUNT, 8.0, Outcome.PASS), (COUNT, 7.0, Outcome.REGRESSION)])
+def test_what_the_engine_chose_otherwise_is_named_beside_every_verdict(bench, metric, count, outcome):
+    now = dataclasses.replace(chosen_by("9", "V2"), metrics={COUNT.name: count})
+    verdict = bench.verdict(metric, [chosen_by(str(i), "V1") for i in range(3)], now)
+    assert verdict.outcome is outcome
+    assert "model runner V1 -> V2" in verdict.reason
+
+
+def test_another_machine_is_named_beside_what_does_not_pass_only(bench):
+    stored = [chosen_by(str(i), "V1") for i in range(3)]
+    elsewhere = {"kernel": "6.9", "execution": {"model runner": "V1"}}
+    for count, named in ((8.0, False), (7.0, True)):
+        now = dataclasses.replace(stored[0], metrics={COUNT.name: count}, provenance=elsewhere)
+        assert ("kernel 6.1 -> 6.9" in bench.verdict(COUNT, stored, now).reason) is named
