@@ -477,7 +477,7 @@ def encode(request, tmp_path_factory):
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "fast": 1, "memory": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.save(str(directory / "tokenizer.json"))
-    return encoder(str(directory))
+    return encoder(directory, 3)
 
 
 @fault("Files", "bytes of a ShareGPT file damaged (2 x 500 mutations)", CONVERSATIONS)
@@ -516,7 +516,7 @@ def test_half_a_surrogate_pair_is_a_token_like_any_other(encode):
 def test_a_damaged_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(UsageError, match="not a tokenizer: ") as caught:
-        encoder(str(tmp_path))
+        encoder(tmp_path, 3)
     assert_one_line(caught.value, tmp_path / "tokenizer.json")
 
 
