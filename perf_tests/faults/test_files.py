@@ -33,7 +33,7 @@ from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes.deployments import FAKE, load, toml
 from perf_tests.fakes.judging import commit, judge_beside
-from perf_tests.fakes.mutations import damaged, misfilled
+from perf_tests.fakes.mutations import assert_one_line, damaged, misfilled
 from perf_tests.fakes.samples import sample
 from perf_tests.fakes.synthetic_run import synthetic_run
 
@@ -105,12 +105,6 @@ class Judging:
                     if o is Outcome.REGRESSION and m not in ("completed", "output_tokens")
                 }
                 assert not any(all(b["metrics"].get(m) for b in own["boots"]) for m in wrong), "one boot proves nothing"
-
-
-def assert_one_line(error, path):
-    text = str(error)
-    assert "\n" not in text
-    assert str(path) in text
 
 
 @pytest.fixture(scope="module")
