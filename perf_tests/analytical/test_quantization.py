@@ -101,6 +101,7 @@ def read(quantization, config=LLAMA, key="quantization_config"):
         (compressed(INT4 | {"symmetric": False}), 4 + 20 / 128, "bf16"),
         (compressed(INT4 | {"strategy": None}), 4 + 16 / 128, "bf16"),
         (compressed({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}), 4.5, "bf16"),
+        (compressed({"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32}), 4.25, "bf16"),
         (MODELOPT, 8, "fp8"),
         (LEGACY_MODELOPT, 8, "fp8"),
         (MODELOPT | {"quant_algo": "NVFP4", "group_size": 16}, 4.5, "bf16"),
