@@ -50,6 +50,8 @@ def pytest_configure(config):
     settings.register_profile(
         "mutation", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
     )
+    # For an hour in which nobody waits: properties that leave their number of examples open get 20,000 of them.
+    settings.register_profile("thorough", deadline=None, max_examples=20_000)
     settings.load_profile("moegauge")
 
 

@@ -5,6 +5,7 @@
  *   total, used, per_process      bytes of memory: of a card, in use, and in use by each process
  *   reasons, thermal_ns, ecc, mig what holds the clocks down; how long temperature did; errors; MIG mode
  *   init, error                   what nvmlInit, and what every question about a card returns
+ *   untold_memory, untold_processes, untold_ecc, untold_reasons, untold_uuid   what a single question returns
  * FAKE_NVML.pids has a line "PID CARD" for each process on a card; those alive count.
  */
 #include <errno.h>
@@ -45,6 +46,11 @@ static int answer(long card) {
     return (int)value("error", card);
 }
 
+static int told(const char *untold, long card) {
+    int error = answer(card);
+    return error ? error : (int)value(untold, card);
+}
+
 static unsigned processes(long card, process_t *list, unsigned room) {
     char path[4096];
     unsigned count = 0, pid;
@@ -81,14 +87,14 @@ int nvmlDeviceGetName(void *handle, char *text, unsigned length) {
 }
 int nvmlDeviceGetUUID(void *handle, char *text, unsigned length) {
     snprintf(text, length, "GPU-fake-%llu-%ld", value("id", -1), index_of(handle));
-    return answer(index_of(handle));
+    return told("untold_uuid", index_of(handle));
 }
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
     long card = index_of(handle);
     memory->total = value("total", card);
     memory->used = value("used", card) + value("per_process", card) * processes(card, NULL, 0);
     memory->free = memory->total - memory->used;
-    return answer(card);
+    return told("untold_memory", card);
 }
 int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *pending) {
     *now = *pending = (unsigned)value("mig", index_of(handle));
@@ -97,19 +103,19 @@ int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *pending) {
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_t *list) {
     long card = index_of(handle);
     unsigned room = list ? *count : 0;
-    int error = answer(card);
+    int error = told("untold_processes", card);
     if (error) return error;
     *count = processes(card, list, room);
     return *count > room ? INSUFFICIENT_SIZE : OK;
 }
 int nvmlDeviceGetCurrentClocksEventReasons(void *handle, u64 *reasons) {
     *reasons = value("reasons", index_of(handle));
-    return answer(index_of(handle));
+    return told("untold_reasons", index_of(handle));
 }
 int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, u64 *errors) {
     (void)type, (void)counter;
     *errors = value("ecc", index_of(handle));
-    return answer(index_of(handle));
+    return told("untold_ecc", index_of(handle));
 }
 int nvmlDeviceGetViolationStatus(void *handle, int policy, violation_t *status) {
     status->reference = 0;

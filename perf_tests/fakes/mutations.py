@@ -112,3 +112,10 @@ def assert_sound(record: Record) -> None:
     else:
         assert record.chunks
         assert record.completion_tokens == 2
+
+
+def assert_one_line(error: Exception, where: Any) -> None:
+    """An error names the place, in one line."""
+    text = str(error)
+    assert "\n" not in text
+    assert str(where) in text

@@ -1,5 +1,6 @@
 """Cards that fail, are shared, cut up or throttled, as NVML's library shows them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -32,8 +33,9 @@ def library(tmp_path_factory):
 
 
 @pytest.fixture
-def cards(suite, library, tmp_path):
+def cards(suite, library, tmp_path, monkeypatch):
     """The suite's machine has a card; no process and no lock may be left on it."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     cards = Cards(library, tmp_path / "nvml")
     suite.deployment.write_text(ON_A_CARD)
     suite.variables |= cards.variables
@@ -236,11 +238,15 @@ def test_two_suites_on_two_cards(suite, second, cards):
 
 
 CHOOSE = """
+import os
 import sys
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.hardware import choice
-for _ in sys.stdin:
+for line in sys.stdin:
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    if line.strip() != "-":
+        os.environ["CUDA_VISIBLE_DEVICES"] = line.strip()
     try:
         print(choice.choose(ENGINES).name, flush=True)
     except UsageError as error:
@@ -255,9 +261,20 @@ def choose(library, tmp_path_factory):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", CHOOSE], cwd=ROOT, env=os.environ | cards.variables, **pipes)
 
-    def chosen(**values):
-        cards.show(**dict.fromkeys(("init", "mig", "mig_of_1", "mig_of_2"), 0) | {"count": 1} | values)
-        process.stdin.write("\n")
+    keys = (
+        "init",
+        "mig",
+        "mig_of_1",
+        "mig_of_2",
+        "untold_memory",
+        "untold_processes",
+        "untold_memory_of_1",
+        "untold_ecc",
+    )
+
+    def chosen(visible="-", **values):
+        cards.show(**dict.fromkeys(keys, 0) | {"count": 1} | values)
+        process.stdin.write(f"{visible.replace('ID', str(cards.id))}\n")
         process.stdin.flush()
         return process.stdout.readline().strip()
 
@@ -273,6 +290,12 @@ def choose(library, tmp_path_factory):
         ({"count": 3}, "h200x2"),
         ({"init": 9}, "cpu"),
         ({"count": 3, "mig_of_1": 1, "mig_of_2": 1}, "h200x1"),
+        ({"count": 2, "untold_memory_of_1": 4}, "h200x1"),
+        ({"count": 2, "untold_ecc": 3}, "h200x2"),
+        ({"count": 2, "visible": "1"}, "h200x1"),
+        ({"count": 2, "visible": "1,0"}, "h200x2"),
+        ({"count": 2, "visible": "GPU-fake-ID-1"}, "h200x1"),
+        ({"count": 2, "visible": ""}, "cpu"),
     ],
 )
 @pytest.mark.cpu
@@ -284,3 +307,50 @@ def test_the_deployment_is_that_of_the_cards(choose, values, chosen):
 def test_cards_of_no_deployment(choose):
     message = "no shipped deployment is for 1 x NVIDIA H200 besides those in MIG mode (GPU 0; `nvidia-smi -mig 0`"
     assert message in choose(mig=1)
+
+
+@fault(
+    "Card",
+    "doesn't tell its memory or processes (GB10, vGPU)",
+    "a usage error: the card, what it doesn't tell",
+    quick=True,
+)
+@pytest.mark.parametrize(
+    ("what", "code", "words"), [("memory", 3, "Not Supported"), ("processes", 4, "Insufficient Perm")]
+)
+def test_a_card_that_does_not_tell(choose, what, code, words):
+    message = choose(**{f"untold_{what}": code})
+    assert f"no shipped deployment is for 1 x NVIDIA H200; GPU 0 does not tell its {what} ({words}" in message
+
+
+@fault("Card", "another one in `CUDA_VISIBLE_DEVICES`", "that one is measured on", "everything")
+def test_the_card_that_is_given(suite, cards):
+    cards.show(count=2)
+    suite.variables["CUDA_VISIBLE_DEVICES"] = f"GPU-fake-{cards.id}-1"
+    done = suite.run()
+    assert done.status == 0, done.text
+    assert {boot["cards"] for boot in fake_engine.boots(suite.engine)} == {"1"}
+
+
+@fault("Card", "none, or a MIG slice, in `CUDA_VISIBLE_DEVICES`", "a usage error: the variable and what it gives", "-")
+@pytest.mark.parametrize("given", ["", "MIG-fake/1/0"])
+def test_no_card_is_given(suite, cards, given):
+    suite.variables["CUDA_VISIBLE_DEVICES"] = given
+    usage_error(suite, f"this machine has 0; CUDA_VISIBLE_DEVICES={given!r} gives 0 of 1")
+
+
+@fault(
+    "Card",
+    "doesn't tell its ECC errors or slowdowns",
+    "measured; what it doesn't tell is in the provenance",
+    "everything",
+)
+def test_what_a_card_may_keep_to_itself(suite, cards):
+    cards.show(untold_ecc=3, untold_reasons=3)
+    done = suite.run()
+    assert done.status == 0, done.text
+    lines = (suite.artifacts / "samples.jsonl").read_text().splitlines()
+    (untold,) = {json.loads(line)["provenance"]["untold"] for line in lines}
+    assert untold.startswith("GPU 0: ECC errors, slowdowns")
+    environments = [json.loads(line)["provenance"]["environment"] for line in lines]
+    assert {variables["CUDA_VISIBLE_DEVICES"] for variables in environments} == {"0"}

@@ -33,7 +33,7 @@ from fixtures.workloads.tokenizer import encoder
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes.deployments import FAKE, load, toml
 from perf_tests.fakes.judging import commit, judge_beside
-from perf_tests.fakes.mutations import damaged, misfilled
+from perf_tests.fakes.mutations import assert_one_line, damaged, misfilled
 from perf_tests.fakes.samples import sample
 from perf_tests.fakes.synthetic_run import synthetic_run
 
@@ -105,12 +105,6 @@ class Judging:
                     if o is Outcome.REGRESSION and m not in ("completed", "output_tokens")
                 }
                 assert not any(all(b["metrics"].get(m) for b in own["boots"]) for m in wrong), "one boot proves nothing"
-
-
-def assert_one_line(error, path):
-    text = str(error)
-    assert "\n" not in text
-    assert str(path) in text
 
 
 @pytest.fixture(scope="module")
@@ -477,7 +471,7 @@ def encode(request, tmp_path_factory):
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "fast": 1, "memory": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.save(str(directory / "tokenizer.json"))
-    return encoder(str(directory))
+    return encoder(directory, 3)
 
 
 @fault("Files", "bytes of a ShareGPT file damaged (2 x 500 mutations)", CONVERSATIONS)
@@ -516,7 +510,7 @@ def test_half_a_surrogate_pair_is_a_token_like_any_other(encode):
 def test_a_damaged_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(UsageError, match="not a tokenizer: ") as caught:
-        encoder(str(tmp_path))
+        encoder(tmp_path, 3)
     assert_one_line(caught.value, tmp_path / "tokenizer.json")
 
 

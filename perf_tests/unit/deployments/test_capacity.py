@@ -1,13 +1,20 @@
 """What cannot fit is refused with the arithmetic, before anything boots."""
 
+import json
+
 import pytest
 
 from fixtures.analytical.hardware import hardware
+from fixtures.analytical.precision import PRECISIONS
 from fixtures.deployments import capacity
 from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import Block, cells
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
+from fixtures.models.model import Model
+from fixtures.prediction.prediction import predictions
+from perf_tests.fakes import deployments as deployments_of_tests
+from perf_tests.fakes.deployments import head, workload
 
 pytestmark = pytest.mark.cpu
 
@@ -35,3 +42,124 @@ def test_mixtral_in_bf16_is_refused_on_one_h100_with_the_arithmetic():
 
 def test_cards_are_known_by_the_names_they_report():
     assert [hardware().gpu_named(name) for name in (H100[0], H200[0], "NVIDIA T4", "")] == ["h100", "h200", None, None]
+
+
+CARD = {"hardware": "H100", "kv_cache_gib": 16}
+
+
+def deployment_of(directory, model="llama-3.1-8b", engine="vllm", entry="", **fields):
+    text = head([model], engines=[engine], **CARD | fields).rstrip("\n") + f"\n{entry}\n"
+    return deployments_of_tests.load(directory, text + workload("one", "batch", batch_size=1))
+
+
+def configured(directory, **changes):
+    """A directory with Llama's configuration, changed."""
+    config = Model.load("llama-3.1-8b", "test").config | changes
+    (directory / "model").mkdir(exist_ok=True)
+    (directory / "model" / "config.json").write_text(json.dumps(config))
+    return "./model"
+
+
+def test_without_a_precision_the_files_counts(tmp_path):
+    deployment = deployment_of(tmp_path, "mixtral-8x7b-awq")
+    (block,) = blocks(deployment)
+    assert capacity.precision_of(deployment, block) == PRECISIONS["awq"]
+    capacity.check(deployment, [block], *H100)
+
+
+def test_a_precision_that_the_file_contradicts_is_refused(tmp_path):
+    with pytest.raises(
+        UsageError, match="precision: 'fp8' of 'mixtral-8x7b-awq', whose config.json says awq: leave it out"
+    ):
+        deployment_of(tmp_path, "mixtral-8x7b-awq", entry='precision = "fp8"')
+    deployment_of(tmp_path, "mixtral-8x7b-awq", entry='precision = "awq"')
+
+
+def test_what_is_not_understood_is_measured_without_an_expectation_and_named_by_a_prediction(tmp_path):
+    deployment = deployment_of(tmp_path, configured(tmp_path, quantization_config={"quant_method": "exl2"}))
+    (block,) = blocks(deployment)
+    assert capacity.precision_of(deployment, block) is None
+    capacity.check(deployment, [block], "small", 1)
+    assert capacity.kv_cache_tokens(deployment, block) == 131_072
+    with pytest.raises(
+        UsageError, match=r"config.json: quantization_config.quant_method: expected one of awq, .*'exl2'"
+    ):
+        predictions(deployment)
+
+
+def test_weights_that_the_engine_quantises_need_a_precision(tmp_path):
+    options = {"engine_options": {"vllm": ["--quantization", "fp8"]}}
+    deployment = deployment_of(tmp_path, **options)
+    (block,) = blocks(deployment)
+    assert capacity.precision_of(deployment, block) is None
+    with pytest.raises(UsageError, match="engine_options has --quantization: name the precision too"):
+        predictions(deployment)
+    named = deployment_of(tmp_path, entry='precision = "fp8"', **options)
+    assert capacity.precision_of(named, block) == PRECISIONS["fp8"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "tokens"),
+    [
+        ("vllm", [], 131_072),
+        ("vllm", ["--kv-cache-dtype", "auto"], 131_072),
+        ("vllm", ["--kv-cache-dtype", "fp8"], 262_144),
+        ("vllm", ["--kv-cache-dtype=fp8_e5m2"], 262_144),
+        ("sglang", ["--kv-cache-dtype", "fp8_e4m3"], 262_144),
+        ("sglang", ["--kv-cache-dtype", "fp8_e4m3", "--kv-cache-dtype", "bfloat16"], 131_072),
+        ("vllm", ["--kv-cache-dtype", "nvfp4"], 0),
+    ],
+)
+def test_a_budget_in_tokens_heeds_the_caches_format(tmp_path, engine, options, tokens):
+    deployment = deployment_of(tmp_path, engine=engine, engine_options={engine: options})
+    (block,) = blocks(deployment)
+    assert capacity.kv_cache_tokens(deployment, block) == tokens
+    if tokens:
+        assert capacity.precision_of(deployment, block).kv_bytes == 2 * 131_072 / tokens
+
+
+def test_an_unknown_format_of_the_cache_is_refused_where_the_budget_is_in_tokens(tmp_path):
+    deployment = deployment_of(tmp_path, engine="sglang", engine_options={"sglang": ["--kv-cache-dtype", "fp4_e2m1"]})
+    with pytest.raises(UsageError, match="sglang: --kv-cache-dtype: expected one of bfloat16, .*, found 'fp4_e2m1'"):
+        capacity.kv_cache_tokens(deployment, *blocks(deployment))
+
+
+def test_the_files_format_of_the_cache_is_the_same_for_both_engines(tmp_path):
+    modelopt = {"quant_method": "modelopt", "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+    for engine in ("vllm", "sglang"):
+        deployment = deployment_of(tmp_path, configured(tmp_path, quantization_config=modelopt), engine)
+        assert capacity.kv_cache_tokens(deployment, *blocks(deployment)) == 262_144
+
+
+def test_a_scheme_that_not_all_engines_heed_must_be_named(tmp_path):
+    weights = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    scheme = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+        "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+    }
+    model = configured(tmp_path, quantization_config=scheme)
+    deployment = deployment_of(tmp_path, model)
+    assert capacity.kv_cache_tokens(deployment, *blocks(deployment)) == 262_144
+    deployment = deployment_of(tmp_path, model, "sglang")
+    with pytest.raises(UsageError, match="sglang: --kv-cache-dtype: name a format: .*has a kv_cache_scheme"):
+        capacity.kv_cache_tokens(deployment, *blocks(deployment))
+    deployment = deployment_of(tmp_path, model, "sglang", engine_options={"sglang": ["--kv-cache-dtype=fp8_e4m3"]})
+    assert capacity.kv_cache_tokens(deployment, *blocks(deployment)) == 262_144
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"),
+    [("vllm", "--kv-cache-memory-bytes=1"), ("vllm", "--num-gpu-blocks-override"), ("sglang", "--max-total-tokens")],
+)
+def test_options_that_override_the_budget_are_refused(tmp_path, engine, option):
+    with pytest.raises(
+        UsageError, match=f"engine_options.{engine}: {option.split('=')[0]} would override kv_cache_gib"
+    ):
+        deployment_of(tmp_path, engine=engine, engine_options={engine: [option, "9"]})
+    deployment_of(tmp_path, engine=engine, engine_options={engine: [option, "9"]}, kv_cache_gib=0)
+
+
+def test_cards_are_not_a_deployments_to_choose(tmp_path):
+    with pytest.raises(UsageError, match="environment.CUDA_VISIBLE_DEVICES: which cards servers get is not"):
+        deployment_of(tmp_path, environment={"CUDA_VISIBLE_DEVICES": "1"})

@@ -1,12 +1,17 @@
 """Where real weights come from: wrong places and gated models are named with the remedy before anything boots."""
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from fixtures.engines import weights
 from fixtures.errors import UsageError
+from fixtures.models.model import Model
+from perf_tests.fakes.deployments import head, load, workload
 
 pytestmark = pytest.mark.cpu
 
@@ -88,3 +93,61 @@ def test_a_cached_model_needs_no_hub(hub, monkeypatch):
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").touch()
     assert weights.check("o/open") == "o/open"
+
+
+def test_where_weights_are(hub):
+    assert weights.directory("random") is weights.directory("dummy") is weights.directory("o/open") is None
+    assert weights.directory("/models/m") == Path("/models/m")
+    model = hub / "hf" / "hub" / "models--o--open"
+    for name, age in (("old", 2), ("new", 1), ("main", 3)):
+        (model / "snapshots" / name).mkdir(parents=True)
+        os.utime(model / "snapshots" / name, (1e9 - age, 1e9 - age))
+    assert weights.directory("o/open").name == "new", "the last that was fetched"
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("main\n")
+    assert weights.directory("o/open").name == "main"
+    (model / "refs" / "main").write_text("gone")
+    assert weights.directory("o/open").name == "new"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A deployment whose real weights say this of their format, beside the shipped configuration of Llama."""
+
+    def loaded(quantization, name="llama-3.1-8b"):
+        directory = tmp_path / "weights"
+        directory.mkdir()
+        config = Model.load(name, "test").config | {"quantization_config": quantization}
+        (directory / "config.json").write_text(json.dumps(config))
+        (directory / "model.safetensors").touch()
+        text = head([name]).rstrip("\n") + '\nweights = "./weights"\n'
+        return load(tmp_path, text + workload("one", "batch", batch_size=1)), name, str(directory)
+
+    return loaded
+
+
+def test_weights_in_the_format_of_the_configuration(checkpoint):
+    deployment, name, directory = checkpoint(None)
+    assert weights.of(deployment, name) == directory
+
+
+def test_another_order_of_a_files_keys_is_no_other_format(checkpoint):
+    awq = {"quant_method": "awq", "zero_point": True, "group_size": 128, "bits": 4, "version": "gemm"}
+    deployment, name, directory = checkpoint(awq, "mixtral-8x7b-awq")
+    assert weights.of(deployment, name) == directory
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        (
+            {"quant_method": "fp8"},
+            "config.json says fp8, and .*, which they are measured under, none: name .*/weights as",
+        ),
+        ({"load_in_4bit": True}, "weights/config.json: quantization_config.load_in_4bit: bitsandbytes"),
+    ],
+)
+def test_weights_in_another_format_are_refused(checkpoint, quantization, message):
+    deployment, name, _ = checkpoint(quantization)
+    with pytest.raises(UsageError, match=message):
+        weights.of(deployment, name)

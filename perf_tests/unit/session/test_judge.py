@@ -148,3 +148,30 @@ def test_another_machine_is_named_beside_what_does_not_pass_only(bench):
     for count, named in ((8.0, False), (7.0, True)):
         now = dataclasses.replace(stored[0], metrics={COUNT.name: count}, provenance=elsewhere)
         assert ("kernel 6.1 -> 6.9" in bench.verdict(COUNT, stored, now).reason) is named
+
+
+def inheriting(boot, **variables):
+    """A boot whose server inherited these variables."""
+    return sample(boot, metrics={RATIO.name: 1.0}, provenance={"environment": variables})
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"OMP_NUM_THREADS": "2"}, []),
+        ({"OMP_NUM_THREADS": "4"}, []),
+        ({"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "1"}, []),
+        ({"OMP_NUM_THREADS": "8"}, ["OMP_NUM_THREADS 2 or 4 -> 8"]),
+        ({}, ["OMP_NUM_THREADS 2 or 4 -> unset"]),
+        ({"OMP_NUM_THREADS": "2", "NCCL_DEBUG": "INFO"}, ["NCCL_DEBUG unset -> INFO"]),
+    ],
+)
+def test_a_variable_that_the_baseline_did_not_have_is_named(bench, now, changed):
+    stored = [inheriting("1", OMP_NUM_THREADS="2"), inheriting("2", OMP_NUM_THREADS="4", CUDA_VISIBLE_DEVICES="0")]
+    judge = bench.judge([*stored, sample("3", metrics={RATIO.name: 1.0})])
+    assert list(map(str, judge.changes(bench.cell, inheriting("4", **now)))) == changed
+
+
+def test_of_a_baseline_older_than_variables_nothing_is_said(bench):
+    judge = bench.judge([sample("1", metrics={RATIO.name: 1.0})])
+    assert judge.changes(bench.cell, inheriting("2", OMP_NUM_THREADS="8")) == []

@@ -78,7 +78,7 @@ def encode(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tokenizer")
     for name, text in words(500).items():
         (directory / name).write_text(text)
-    return encoder(str(directory))
+    return encoder(directory, 500)
 
 
 @given(st.lists(st.integers(0, 499), min_size=1, max_size=50))
