@@ -71,6 +71,6 @@ def test_a_metric_that_is_noisier_than_its_kind_has_its_own_noise():
 
 
 def test_the_median_deviation_is_unbiased_for_few_values_and_many():
-    assert noise_module._mad([1.0, 3.0]) == pytest.approx(1.7725)
+    assert noise_module.median_deviation([1.0, 3.0]) == pytest.approx(1.7725)
     eleven = [float(i) for i in range(11)]
-    assert noise_module._mad(eleven) == pytest.approx(1.4826 * 11 / 10.2 * 3)
+    assert noise_module.median_deviation(eleven) == pytest.approx(1.4826 * 11 / 10.2 * 3)
