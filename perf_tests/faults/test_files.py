@@ -449,10 +449,10 @@ def sharegpt_check(text, encode):
     except UsageError as error:
         assert_one_line(error, "--sharegpt: file.json")
         return
-    turns = [
-        turn for entry in json.loads(text) if len(entry["conversations"]) > 1 for turn in entry["conversations"][:2]
-    ]
-    said = [turn["value"] for turn in turns]
+    entries = [entry for entry in json.loads(text) if isinstance(entry, dict)]
+    conversations = [one for entry in entries if isinstance(one := entry.get("conversations"), list)]
+    turns = [turn for conversation in conversations for turn in conversation if isinstance(turn, dict)]
+    said = [value for turn in turns if isinstance(value := turn.get("value"), str)]
     lengths = [len(encode(value)) if encode else len(value) // 4 for value in said]
     for conversation in found:
         assert conversation.input_len in lengths
@@ -460,6 +460,7 @@ def sharegpt_check(text, encode):
         assert min(conversation.input_len, conversation.output_len) >= 4
         assert conversation.input_len + conversation.output_len <= 512
         assert conversation.prompt is None or list(conversation.prompt) in map(encode, said)
+    assert len(found) + sum(count for count, _ in found.left_out.values()) == len(json.loads(text))
 
 
 @pytest.fixture(scope="module", params=["estimated", "encoded"])

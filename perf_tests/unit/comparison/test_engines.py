@@ -18,6 +18,7 @@ from fixtures.gate.results import Samples
 from fixtures.metrics import METRICS
 from fixtures.report.engines import pairs
 from perf_tests.documentation import evidence
+from perf_tests.fakes.samples import dealt, results
 from perf_tests.fakes.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
@@ -190,13 +191,37 @@ def test_recorded_boots_are_set_side_by_side_offline(tmp_path, capsys):
         (tmp_path / engine / "llama-3.1-8b.json").write_text(json.dumps(data))
     assert set_side_by_side([str(tmp_path / "vllm"), str(tmp_path / "sglang" / "llama-3.1-8b.json")]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert not any("only" in line for line in lines)
     changed = [line for line in lines if line[1] == "latency"]
     assert changed
     assert all(line[-1] == "second" and "-10.0%" in line for line in changed)
     assert all(line[-1] not in ("first", "second") for line in lines[2:] if line[1] != "latency")
     (tmp_path / "empty").mkdir()
     assert set_side_by_side([str(tmp_path / "vllm"), str(tmp_path / "empty")]) == 2
-    assert "have no cell in common" in capsys.readouterr().err
+    assert "no *.json below this directory" in capsys.readouterr().err
+
+
+def test_what_only_one_engine_has_is_named(tmp_path, capsys):
+    both = {"latency": [1.0, 1.1]}
+    first = results(
+        tmp_path / "a.json", {"one/m/batch": dealt(both | {"ttft_p50": [1.0, 1.0]}), "one/m/gone": dealt(both)}
+    )
+    second = results(tmp_path / "b.json", {"two/m/batch": dealt(both), "two/m/new": dealt(both)})
+    assert set_side_by_side([str(first), str(second)]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"m/batch: ttft_p50: only in {first}",
+        f"m/gone: only in {first}",
+        f"m/new: only in {second}",
+    ]
+
+
+def test_a_directory_of_two_engines_is_not_taken_for_one(tmp_path, capsys):
+    one = results(tmp_path / "a.json", {"one/m/batch": dealt({"latency": [1.0]})})
+    results(tmp_path / "b.json", {"two/m/batch": dealt({"latency": [2.0]})})
+    assert set_side_by_side([str(one), str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path}: m/batch of two engines; name one engine's file or directory\n"
+    )
 
 
 def test_a_run_of_two_engines_is_set_side_by_side():

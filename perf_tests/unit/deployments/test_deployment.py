@@ -67,7 +67,12 @@ def test_a_users_deployment_needs_no_code(tmp_path):
             "names 'sglang', which is not among the deployment's",
         ),
         ("[[models]]", "gated = ['speed']\n[[models]]", "unknown metric 'speed'"),
-        ("[[models]]", "[tolerances]\nlatency = 5\n[[models]]", "tolerances.latency: expected a fraction below 1"),
+        ("[[models]]", "[tolerances]\nlatency = -1\n[[models]]", "tolerances.latency: expected 0 or more"),
+        (
+            "[[models]]",
+            "[tolerances]\noutput_throughput = 1\n[[models]]",
+            "tolerances.output_throughput: expected a fraction below 1",
+        ),
         ('hardware = "cpu"', 'hardware = "cpu', "not valid TOML: .*line 3"),
     ],
 )
@@ -77,6 +82,11 @@ def test_mistakes_are_named_with_file_and_key(tmp_path, old, new, message):
         load(tmp_path, GOOD.replace(old, new, 1))
     assert "mine.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_time_may_more_than_double_and_a_rate_fall_to_nothing(tmp_path):
+    text = GOOD.replace("[[models]]", "[tolerances]\nlatency = 1.5\noutput_throughput = 0.99\n[[models]]", 1)
+    assert load(tmp_path, text).tolerances == {"latency": 1.5, "output_throughput": 0.99}
 
 
 def test_unknown_names_list_what_there_is():

@@ -1,24 +1,45 @@
 """Two files compared, this suite's or anybody's, and what ``python -m fixtures.gate`` prints."""
 
 import json
+import math
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fixtures.errors import UsageError
 from fixtures.gate import comparison
 from fixtures.gate.__main__ import main
+from fixtures.gate.verdict import Outcome
 from perf_tests.documentation import evidence
+from perf_tests.fakes.samples import dealt, results
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
 
-def result(path, values, extra=None):
-    stats = {"data": values, "median": statistics.median(values)}
-    path.write_text(json.dumps({"benchmarks": [{"fullname": "test_x", "stats": stats, "extra_info": extra or {}}]}))
+def result(path, values, extra=None, name="test_x", rounds=True):
+    stats = {"data": values if rounds else None, "median": statistics.median(values)}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"benchmarks": [{"fullname": name, "stats": stats, "extra_info": extra or {}}]}))
     return str(path)
+
+
+def runs(directory, values, key="x"):
+    """A directory of runs, each with one value under a key."""
+    for i, value in enumerate(values):
+        result(directory / f"{i}.json", [1.0, 1.0 + i / 1000], {key: value})
+    return str(directory)
+
+
+def compared(before, after, directions=None, tolerance=None):
+    """The verdicts by benchmark and metric, what is new, and the exit status."""
+    lines, new = comparison.compare(Path(before), Path(after), directions or {}, tolerance)
+    return {(line.benchmark, line.metric.name): line.verdict for line in lines}, new, comparison.exit_status(lines)
 
 
 def test_anybodys_files_are_compared_by_duration(tmp_path, capsys):
@@ -34,6 +55,154 @@ def test_declared_extra_info_is_compared_in_its_direction(tmp_path):
     assert main([before, after, "--direction", "tokens=higher"]) == 0
     assert main([before, after, "--direction", "tokens=equal"]) == 1
     assert main([before, after, "--direction", "tokens=lower"]) == 2
+
+
+def test_equal_is_equal_whatever_is_tolerated_of_others(tmp_path):
+    before, after = (result(tmp_path / f"{n}.json", [1.0], {"chunks": n}) for n in (54, 55))
+    for more in ([], ["--tolerance", "0.5"]):
+        assert main([before, after, "--direction", "chunks=equal", *more]) == 1
+        assert main([before, before, "--direction", "chunks=equal", *more]) == 0
+    several = runs(tmp_path / "several", [54, 54, 55, 54], "chunks")
+    verdict = compared(before, several, {"chunks": "equal"})[0]["test_x", "chunks"]
+    assert (verdict.outcome, verdict.reason) == (Outcome.REGRESSION, "55 instead of 54"), "one of four"
+    assert compared(several, several, {"chunks": "equal"})[2] == 0, "what the baseline itself has had"
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("other", {("test_x", "everything"): "not in {after}", ("other", "duration"): None}),
+        ("test_x", {("test_x", "duration"): None}),
+    ],
+)
+def test_what_only_the_baseline_has_is_named_and_no_pass(tmp_path, name, lost):
+    before, after = result(tmp_path / "a.json", [1.0] * 3), result(tmp_path / "b.json", [1.0] * 3, name=name)
+    verdicts, new, status = compared(before, after)
+    for key, verdict in verdicts.items():
+        reason = lost[key]
+        assert verdict.outcome is (Outcome.INCONCLUSIVE if reason else Outcome.PASS)
+        assert not reason or verdict.reason == reason.format(after=after)
+    assert new == ([f"{name}: only in {after}"] if name != "test_x" else [])
+    assert status == (2 if name != "test_x" else 0)
+
+
+def test_a_metric_that_vanished_is_named_beside_those_that_did_not(tmp_path):
+    cell = {"latency": [1.0] * 3, "completed": [4.0] * 3}
+    before = results(tmp_path / "a.json", {"x": dealt(cell | {"kv_capacity": [9.0] * 3}), "y": dealt(cell)})
+    after = results(tmp_path / "b.json", {"x": dealt(cell), "y": dealt(cell, invalid="GPU 0 is in use")})
+    verdicts, new, status = compared(before, after)
+    assert {key: verdict.reason for key, verdict in verdicts.items() if verdict.outcome is not Outcome.PASS} == {
+        ("x", "kv_capacity"): f"not in {after}",
+        ("y", "latency"): f"{after}: every boot is invalid: GPU 0 is in use",
+        ("y", "completed"): f"{after}: every boot is invalid: GPU 0 is in use",
+    }
+    assert (new, status) == ([], 2)
+    # A regression beside it is one all the same.
+    slow = results(tmp_path / "c.json", {"x": dealt(cell | {"latency": [2.0] * 3})})
+    assert compared(before, slow)[2] == 1
+
+
+def test_a_direction_is_of_something_that_is_there(tmp_path, capsys):
+    before = result(tmp_path / "a.json", [1.0] * 3, {"tps": "1000.0"})
+    after = result(tmp_path / "b.json", [1.0] * 3, {"tps": "500.0"})
+    assert main([before, after, "--direction", "tsp=higher"]) == 2
+    assert f"error: --direction: tsp: no benchmark of {before} has this" in capsys.readouterr().err
+    assert main([before, after, "--direction", "tps=higher"]) == 2, "one value confirms nothing"
+    assert main([after, before, "--direction", "tps=higher"]) == 0
+    # Another benchmark has no such entry: there the durations are judged, and where it went missing nothing is.
+    bare = result(tmp_path / "c.json", [1.0] * 3)
+    verdicts, _, status = compared(before, bare, {"tps": "higher"})
+    assert ({key: one.reason for key, one in verdicts.items()}, status) == ({("test_x", "tps"): f"not in {bare}"}, 2)
+    with pytest.raises(UsageError, match="no benchmark of .*c.json has this"):
+        compared(bare, before, {"tps": "higher"})
+
+
+def test_nan_matters_where_it_is_judged(tmp_path):
+    odd = result(tmp_path / "a.json", [1.0] * 3, {"tpot": math.nan, "tps": 5})
+    assert main([odd, odd]) == 0
+    assert main([odd, odd, "--direction", "tps=higher"]) == 0
+    verdicts, _, status = compared(odd, odd, {"tps": "higher", "tpot": "lower"})
+    assert (verdicts["test_x", "tpot"].reason, status) == (f"{odd}: extra_info.tpot is NaN", 2)
+    assert verdicts["test_x", "tps"].outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "direction", "outcome", "change"),
+    [
+        (-2, -5, "higher", Outcome.REGRESSION, -1.5),
+        (-5, -2, "higher", Outcome.IMPROVEMENT, 0.6),
+        (-2, -5, "lower", Outcome.IMPROVEMENT, -1.5),
+        (-5, -2, "lower", Outcome.REGRESSION, 0.6),
+        (-5, 2, "higher", Outcome.IMPROVEMENT, 1.4),
+        (-5, -5.1, "higher", Outcome.PASS, -0.02),
+        (-5, -5, "lower", Outcome.PASS, 0.0),
+    ],
+)
+def test_negative_values_are_compared_by_distance(tmp_path, before, after, direction, outcome, change):
+    first, second = runs(tmp_path / "a", [before] * 4), runs(tmp_path / "b", [after] * 3)
+    verdict = compared(first, second, {"x": direction})[0]["test_x", "x"]
+    assert verdict.outcome is outcome
+    assert (verdict.value, verdict.baseline, verdict.change) == pytest.approx((after, before, change))
+
+
+def test_values_on_both_sides_of_zero(tmp_path):
+    """Their mean may be zero: distances count relative to how far they are from it."""
+    both, worse = runs(tmp_path / "a", [-1, 1, -1, 1]), runs(tmp_path / "b", [9, 11, 9, 11])
+    assert compared(both, both, {"x": "lower"})[2] == 0
+    verdict = compared(both, worse, {"x": "lower"})[0]["test_x", "x"]
+    assert (verdict.outcome, verdict.baseline) == (Outcome.REGRESSION, pytest.approx(0, abs=0.5))
+
+
+def test_tolerances_of_nothing_and_of_more_than_everything(tmp_path):
+    before = result(tmp_path / "a.json", [1.0] * 5)
+    slow = result(tmp_path / "b.json", [2.0] * 5, {"tps": 1})
+    assert main([before, before, "--tolerance", "0"]) == 0
+    assert main([before, result(tmp_path / "c.json", [1.001] * 5), "--tolerance", "0"]) == 1
+    assert main([before, slow, "--tolerance", "1.5"]) == 0
+    assert main([before, slow, "--tolerance", "0.5"]) == 1
+    with pytest.raises(UsageError, match="--tolerance: 1: of tps higher is better: give less than 1"):
+        compared(slow, slow, {"tps": "higher"}, 1.0)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "nan", "inf", "x"])
+def test_what_is_no_tolerance(text, capsys):
+    with pytest.raises(SystemExit):
+        main(["a", "b", "--tolerance", text])
+    assert "expected a number of 0 or more" in capsys.readouterr().err
+
+
+def test_a_file_without_rounds_says_how_to_keep_them(tmp_path):
+    before = result(tmp_path / "a.json", [1.0] * 5, rounds=False)
+    slow = result(tmp_path / "b.json", [1.3] * 5, rounds=False)
+    verdict = compared(before, slow)[0]["test_x", "duration"]
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert (
+        "a file without rounds is one value: keep them with --benchmark-save-data, or name a directory of 3 runs or more"
+        in verdict.reason
+    )
+    # Rounds on one side alone are one value: their median.
+    assert (
+        compared(before, result(tmp_path / "c.json", [1.3] * 5))[0]["test_x", "duration"].outcome
+        is Outcome.INCONCLUSIVE
+    )
+    assert compared(before, before)[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("slow", "outcome"), [([1.3, 1.31, 1.29], Outcome.REGRESSION), ([1.3, 1.31], Outcome.INCONCLUSIVE)]
+)
+def test_one_value_a_run_is_judged_over_several_runs(tmp_path, slow, outcome):
+    before = runs(tmp_path / "a", [1.0, 1.01, 0.99, 1.0])
+    verdict = compared(before, runs(tmp_path / "b", slow), {"x": "lower"})[0]["test_x", "x"]
+    assert verdict.outcome is outcome
+    assert ("values of 3 runs or more can confirm it" in verdict.reason) is (outcome is Outcome.INCONCLUSIVE)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=30), st.floats(0, 2))
+def test_rounds_against_themselves_are_no_change_however_skewed(tmp_path_factory, values, tolerance):
+    path = result(tmp_path_factory.mktemp("skewed") / "a.json", values)
+    verdicts, _, status = compared(path, path, tolerance=tolerance)
+    assert (verdicts["test_x", "duration"].change, status) == (pytest.approx(0, abs=1e-6), 0)
 
 
 def test_recorded_boots_compared_with_themselves_pass():

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fixtures.history import findings
-from fixtures.history.series import series
+from fixtures.history.series import Series, series
 from perf_tests.fakes.history_entries import FIRST, nights
 from perf_tests.paths import ROOT
 
@@ -84,6 +84,16 @@ def test_too_few_nights_are_said_and_nothing_is_a_pass_for_want_of_them():
     text = findings.text([fine, short], 3, FIRST, 14)
     assert "too few nights in 1 series: 13, and 14 are needed" in text
     assert "left out: 3 series that have ended" in text
+
+
+def test_what_is_no_longer_measured_is_named_and_no_pass():
+    fine = look(nights([1.0] * 14))
+    lost = Series("vllm/m/tp1/startup", "kv_capacity", tuple(nights([9.0] * 3)))
+    assert findings.exit_status([fine], [lost]) == 2
+    assert "no longer measured: vllm/m/tp1/startup kv_capacity, last on 2026-03-03" in findings.text(
+        [fine], 1, FIRST, 14, [lost]
+    )
+    assert findings.exit_status([look(nights([1.0] * 20 + [1.5] * 20), 20)], [lost]) == 1
 
 
 def test_without_an_anchor_there_is_still_a_history():

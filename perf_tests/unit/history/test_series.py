@@ -1,13 +1,14 @@
 """A history as series, and what clipping does to one."""
 
 import dataclasses
+import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.history.series import CLIP, NEIGHBOURS, clipped, series
-from perf_tests.fakes.history_entries import ENTRY, nights
+from fixtures.history.series import CLIP, NEIGHBOURS, Series, clipped, gone, series
+from perf_tests.fakes.history_entries import ENTRY, FIRST, nights
 
 pytestmark = pytest.mark.cpu
 
@@ -36,3 +37,10 @@ def test_slow_nights_are_clipped_and_a_step_that_lasts_is_not():
     stepped = noisy + [1.1 * value for value in noisy]
     assert clipped(stepped) == pytest.approx(stepped, rel=1e-6)
     assert clipped([5.0] * 9 + [6.0] + [5.0] * 9) == [5.0] * 19
+
+
+def test_a_series_is_gone_if_nothing_goes_on_with_its_metric():
+    ended = [Series("a", "latency", tuple(nights([1.0] * 3))), Series("b", "latency", tuple(nights([1.0] * 3)))]
+    running = [Series("a", "latency", tuple(nights([1.0] * 30, fingerprint="other")))]
+    assert gone(ended, running, FIRST) == ended[1:]
+    assert gone(ended, running, FIRST + datetime.timedelta(days=3)) == [], "it ended before"

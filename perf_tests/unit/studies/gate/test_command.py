@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fixtures.studies.gate.__main__ import main as study
-from perf_tests.fakes.samples import dealt, results
+from perf_tests.fakes.samples import dealt, results, sample
 from perf_tests.paths import GOLDEN
 
 pytestmark = pytest.mark.cpu
@@ -44,7 +44,7 @@ def baselines(directory):
     results(directory / "a.json", {"batch-1": one, "batch-8": two})
     results(
         directory / "b.json",
-        {"startup": dealt({"weight_memory": [9e9]}) + dealt({"weight_memory": [1e9]}, invalid="hot")},
+        {"startup": [*dealt({"weight_memory": [9e9]}), sample("hot", "hot", weight_memory=1e9)]},
     )
     return directory
 
