@@ -1,4 +1,4 @@
-"""What the options of a session come to: each model's data set is in its own tokens."""
+"""What the options of a session come to: each model's data set in its own tokens, and what is told of it."""
 
 import dataclasses
 import json
@@ -6,9 +6,10 @@ import json
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.session import build
+from fixtures.session.build import build, with_sharegpt
+from fixtures.session.options import Options
 from fixtures.workloads.tokenizer import words
-from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.deployments import TWIN, head, load, workload
 
 pytestmark = pytest.mark.cpu
 
@@ -52,32 +53,75 @@ def dataset(tmp_path):
 
 
 def test_each_model_gets_its_own_tokens_also_from_the_hubs_cache(two_models, dataset):
-    said = []
-    deployment, found = build.with_sharegpt(two_models, dataset, said.append)
+    deployment, found, notes = with_sharegpt(two_models, dataset)
     alpha, beta = (found[entry.name] for entry in two_models.models)
     assert [one.prompt for one in alpha] == [(88, 87, 86, 85, 84)]
     assert [one.prompt for one in beta] == [(38, 37, 36, 35, 34)]
-    assert not said
+    names = ", ".join(entry.name for entry in two_models.models)
+    assert notes[0] == f"--sharegpt: {names}: texts as prompts: 1 of 1 conversations"
     assert all(workload.dataset for workload in deployment.workloads)
 
 
 def test_a_model_without_a_tokenizer_is_told(two_models, dataset, tmp_path):
     (tmp_path / "alpha" / "tokenizer.json").unlink()
-    said = []
-    _, found = build.with_sharegpt(two_models, dataset, said.append)
+    _, found, notes = with_sharegpt(two_models, dataset)
     alpha, beta = (found[entry.name] for entry in two_models.models)
     assert [one.prompt for one in alpha] == [None]
     assert [one.prompt for one in beta] != [None]
-    (text,) = said
-    assert f"no tokenizer.json beside the weights of {two_models.models[0].name}: lengths are guessed" in text
+    assert (
+        f"{two_models.models[0].name}: lengths alone (there is no tokenizer.json: prompts are random tokens" in notes[0]
+    )
+    assert "texts as prompts" in notes[1]
 
 
 def test_a_tokenizer_of_a_larger_model_is_refused(two_models, dataset, tmp_path):
     (tmp_path / "alpha" / "tokenizer.json").write_text(words(1000)["tokenizer.json"])
     dataset.write_text(json.dumps([{"conversations": [{**turn, "value": "t100 " * 9} for turn in TURNS]}]))
     with pytest.raises(UsageError, match="alpha/tokenizer.json: token 100 is beyond vocab_size 100"):
-        build.with_sharegpt(two_models, dataset, print)
+        with_sharegpt(two_models, dataset)
 
 
 def test_without_a_data_set_there_is_none(two_models):
-    assert build.with_sharegpt(two_models, None, print) == (two_models, {})
+    assert with_sharegpt(two_models, None) == (two_models, {}, [])
+
+
+QUESTION, ANSWER = "how fast is memory here", "as fast as memory allows"
+OFFLINE = {"num_prompts": 5, "lengths": "sharegpt", "repetitions": 1}
+
+
+def built(directory, text, **options):
+    path = directory / "mine.toml"
+    path.write_text(text)
+    return build(Options(deployment=str(path), **options), directory, lambda *args, **kwargs: None)
+
+
+def sharegpt(directory, *entries):
+    path = directory / "sharegpt.json"
+    good = {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}]}
+    path.write_text("\ufeff" + json.dumps([good, good, *entries]), encoding="utf-8")
+    return path
+
+
+def test_what_became_of_a_dataset_is_told(tmp_path):
+    text = head() + workload("offline", "offline", **OFFLINE)
+    notes = built(tmp_path, text, sharegpt=sharegpt(tmp_path, {"id": "odd"})).notes
+    assert notes == (
+        f"--sharegpt: {TWIN}: lengths alone (there is no tokenizer.json: prompts are random tokens, lengths estimated from "
+        "characters): 2 of 3 conversations; 1 without a list of turns as 'conversations' (first: entry 2)",
+        "--sharegpt: offline: 5 requests of 2 conversations repeat them",
+    )
+    assert built(tmp_path, text).notes == ()
+
+
+def test_a_dataset_that_nothing_uses_is_told(tmp_path):
+    text = head() + workload("batch", "batch", batch_size=1, repetitions=1)
+    (_, note) = built(tmp_path, text, sharegpt=sharegpt(tmp_path)).notes
+    assert note == "--sharegpt: no workload of mine has lengths = 'sharegpt': the file is not used"
+
+
+def test_lengths_that_would_be_cut_are_refused_before_anything_boots(tmp_path):
+    text = head(max_model_len=32768) + workload("long", "offline", **OFFLINE | {"input_len": 8000, "output_len": 500})
+    with pytest.raises(UsageError, match="deployment 'mine': workload 'long': input_len: .*found 8,000"):
+        built(tmp_path, text)
+    # The lengths of a file are its own.
+    assert built(tmp_path, text, sharegpt=sharegpt(tmp_path)).cells

@@ -10,9 +10,10 @@ from fixtures.client.metrics import MAX_SEND_LAG_P99
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
 from fixtures.engines.boot import attach
-from fixtures.engines.registry import ENGINES
+from fixtures.engines.registry import ENGINES, EXTERNAL
 from fixtures.session.measurer import Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES
+from fixtures.workloads.sharegpt import SALT_TOKENS, Conversation, Dataset
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.samples import sample
 from perf_tests.fakes.server_process import mock_server, server_log
@@ -73,6 +74,30 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
         )
     assert sample.metrics["completed"] == BATCH
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
+
+
+def test_a_dataset_is_sent_to_its_own_model_and_never_twice_alike(tmp_path):
+    """A server that the session did not start may have a prefix cache, and keeps it when the session is over."""
+    fields = {"num_prompts": 4, "lengths": "sharegpt", "repetitions": REPETITIONS}
+    chosen = load(tmp_path, head() + workload("offline", "offline", **fields))
+    (cell,) = cells(chosen)
+    text = tuple(range(100, 130))
+    dataset = Dataset((Conversation(text, len(text), 4),), {})
+    log, different = [], 0
+    with mock_server(*QUICK) as url:
+        for _ in range(2):
+            measurer = Measurer(
+                chosen, [], {cell.block.model: dataset, "another": Dataset((Conversation(None, 9, 9),), {})}
+            )
+            outside = dataclasses.replace(cell, block=dataclasses.replace(cell.block, engine=EXTERNAL))
+            sample = measurer.measure(outside, attach(url, "openai", ""))
+            log += server_log(url)
+            assert sample.metrics["input_tokens"] == fields["num_prompts"] * (len(text) + SALT_TOKENS)
+            assert sample.metrics["output_tokens"] == fields["num_prompts"] * 4
+            different += fields["num_prompts"] * (1 + measured(sample))
+    assert len({entry["prompt"] for entry in log}) == different, (
+        "a warm-up's own, which it repeats, and each repetition's"
+    )
 
 
 class Stalled:

@@ -52,7 +52,7 @@ def test_the_filters_are_those_of_vllm():
         "of more than 2,048 tokens together": (1, 4),
     }
     assert str(found) == (
-        "lengths alone (there is no tokenizer: prompts are random tokens, lengths estimated from characters): "
+        "lengths alone (there is no tokenizer.json: prompts are random tokens, lengths estimated from characters): "
         "1 of 5 conversations; 2 with a prompt of more than 1,024 tokens (first: entry 2); "
         "1 of less than 4 tokens (first: entry 0); 1 of more than 2,048 tokens together (first: entry 4)"
     )
