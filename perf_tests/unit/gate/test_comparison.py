@@ -198,6 +198,36 @@ def test_one_value_a_run_is_judged_over_several_runs(tmp_path, slow, outcome):
     assert ("values of 3 runs or more can confirm it" in verdict.reason) is (outcome is Outcome.INCONCLUSIVE)
 
 
+@pytest.mark.parametrize(
+    ("slow", "outcome"),
+    [
+        ([1.3, 1.3, 1.5], Outcome.REGRESSION),
+        ([0.1, 1.3, 1.3, 1.3], Outcome.REGRESSION),
+        ([0.1, 1.3, 1.3], Outcome.INCONCLUSIVE),
+        ([1.0, 1.0, 5.0], Outcome.PASS),
+    ],
+)
+def test_a_value_that_is_far_better_hides_none_that_are_worse(tmp_path, slow, outcome):
+    before = result(tmp_path / "a.json", [1.0, 1.01, 0.99, 1.0, 1.01])
+    assert compared(before, result(tmp_path / "b.json", slow))[0]["test_x", "duration"].outcome is outcome
+
+
+@pytest.mark.parametrize("one", [0.01, 100.0])
+def test_one_far_off_round_of_the_baseline_moves_nothing(tmp_path, one):
+    before = result(tmp_path / "a.json", [1.0, 1.01, 0.99, 1.0, 1.01, 0.99, 1.0, one])
+    outcomes = [
+        compared(before, result(tmp_path / "b.json", [value] * count))[0]["test_x", "duration"].outcome
+        for value, count in ((1.0, 1), (1.0, 3), (1.4, 1), (1.4, 3))
+    ]
+    assert outcomes == [Outcome.PASS, Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.REGRESSION]
+
+
+def test_a_direction_is_not_of_what_this_suite_judges_anyway(tmp_path):
+    path = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3})})
+    with pytest.raises(UsageError, match="--direction: latency: no benchmark"):
+        compared(path, path, {"latency": "higher"})
+
+
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=30), st.floats(0, 2))
 def test_rounds_against_themselves_are_no_change_however_skewed(tmp_path_factory, values, tolerance):
     path = result(tmp_path_factory.mktemp("skewed") / "a.json", values)
