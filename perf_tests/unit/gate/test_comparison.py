@@ -222,6 +222,16 @@ def test_one_far_off_round_of_the_baseline_moves_nothing(tmp_path, one):
     assert outcomes == [Outcome.PASS, Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.REGRESSION]
 
 
+def test_what_is_judged_by_its_own_value_is_so_here_too(tmp_path):
+    cell = {"check_time": [1.0] * 3}
+    before = results(tmp_path / "a.json", {"x": dealt(cell | {"output_difference": [0.001] * 3})})
+    for values, status in (([0.004] * 3, 0), ([0.0, 0.0, 0.06], 1)):
+        after = results(tmp_path / "b.json", {"x": dealt(cell | {"output_difference": values})})
+        assert compared(before, after)[2] == status
+        assert compared(results(tmp_path / "c.json", {"x": dealt(cell)}), after)[2] == status, "without a baseline"
+    assert compared(before, results(tmp_path / "d.json", {"x": dealt(cell)}))[2] == 2
+
+
 def test_a_direction_is_not_of_what_this_suite_judges_anyway(tmp_path):
     path = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3})})
     with pytest.raises(UsageError, match="--direction: latency: no benchmark"):

@@ -87,6 +87,10 @@ def test_paths_follow_the_layout(tmp_path):
             lambda t: t.replace('"latency": 1.23457', '"latency": "fast"', 1),
             r"metrics.latency: expected a number, found 'fast'",
         ),
+        (
+            lambda t: t.replace('"latency": 1.23457', '"latency": -1', 1),
+            r"benchmarks\[0\]: extra_info: boots\[0\]: metrics.latency: expected 0 or more, found -1",
+        ),
         (lambda t: t.replace('"host_id"', '"hostid"'), "unknown key 'hostid'; did you mean 'host_id'"),
         (lambda t: t.replace('"boots"', '"boot_list"'), "boots: expected a list, found None"),
         (lambda t: "[]", "expected a JSON object"),
@@ -102,6 +106,23 @@ def test_damage_is_named_with_file_and_place(tmp_path, damage, message):
         baseline.read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_boot_that_is_there_twice_is_no_further_evidence(tmp_path):
+    path = tmp_path / "b.json"
+    write(path, record(CELL, [boot("1"), boot("2")]))
+    path.write_text(path.read_text().replace('"boot": "2"', '"boot": "1"'))
+    with pytest.raises(UsageError, match=r"boots\[1\]: boot 1 appears twice"):
+        baseline.read(path)
+
+
+def test_counts_are_stored_as_they_are():
+    assert baseline.rounded([1234567.0, 0.1234567, 2.0**60, {"a": (0.5, True, 3)}]) == [
+        1234567.0,
+        0.123457,
+        1.15292e18,
+        {"a": [0.5, True, 3]},
+    ]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
