@@ -41,7 +41,7 @@ def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.03", "--gap", "0.005", "--jit", "0.5") as url:
-        sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
+        sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
         passes = len(server_log(url)) / BATCH - measured(sample)
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
     # third is as fast as the second, or on a busy machine the fourth.
@@ -53,7 +53,7 @@ def test_a_warm_server_freezes_its_garbage_once_if_its_engine_can(tmp_path, engi
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
-        server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
+        server, measurer = dataclasses.replace(attach(url, "mock", "sglang", ""), engine=engine), Measurer(chosen, [])
         sample = measurer.measure(cell, server)
         log = server_log(url)
         measurer.measure(cell, server)
@@ -69,7 +69,7 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
     (cell,) = cells(chosen)
     with mock_server(*QUICK, "--no-freeze") as url:
         sample = Measurer(chosen, []).measure(
-            cell, dataclasses.replace(attach(url, "sglang", ""), engine=ENGINES["sglang"])
+            cell, dataclasses.replace(attach(url, "mock", "sglang", ""), engine=ENGINES["sglang"])
         )
     assert sample.metrics["completed"] == BATCH
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
@@ -85,7 +85,7 @@ class Stalled:
         (cell,) = cells(chosen)
         with mock_server(*QUICK) as self._url:
             measurer = Measurer(chosen, [], progress=self._progress)
-            self.sample = measurer.measure(cell, attach(self._url, "openai", ""))
+            self.sample = measurer.measure(cell, attach(self._url, "mock", "openai", ""))
             self._read_log()
         self.late = [lag > MAX_SEND_LAG_P99 for lag in self.sample.repetitions["send_lag_p99"]]
 
