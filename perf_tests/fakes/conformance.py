@@ -248,9 +248,21 @@ STREAMS = streams(
     ),
     (
         "half-characters",
-        "tokens that are half a character and so have no text, the first among them",
-        ended([(due(i), data(token("é" * (i % 2)))) for i in range(TOKENS)]),
+        "tokens between others that are half a character and so have no text",
+        ended([(due(i), data(token("é" * (i not in (3, 4, 9))))) for i in range(TOKENS)]),
         {},
+    ),
+    (
+        "half-character-first",
+        "a first token that is half a character: the first text counts",
+        ended([(due(i), data(token("é" * (i > 0)))) for i in range(TOKENS)]),
+        {"ttft": due(1), "tpot": None},
+    ),
+    (
+        "half-character-last",
+        "a last token that is half a character: the last text counts",
+        ended([(due(i), data(token("é" * (i < TOKENS - 1)))) for i in range(TOKENS)]),
+        {"e2e": due(TOKENS - 2), "tpot": None},
     ),
     ("no-text", "no text at all (a server without a tokenizer)", ended(tokens(text="")), {}),
     (

@@ -110,7 +110,8 @@ class MockServer:
             self.reply(transport, 200 if time.monotonic() >= self.healthy_from else 503, b"")
         elif path == "/v1/models":
             root = {"root": self.args.root} if self.args.root else {}
-            self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model} | root]}).encode())
+            models = [{"id": name} | root for name in (*self.args.also, self.args.model)]
+            self.reply(transport, 200, json.dumps({"data": models}).encode())
         elif path in ("/v1/completions", "/generate") and self.replayed:
             Replay(self, transport, self.replayed[self.requests % len(self.replayed)], received)
             self.requests += 1
@@ -173,7 +174,7 @@ class MockServer:
             os._exit(3)
         if fault == "leak":
             self.leaked.append(os.urandom(LEAK_BYTES))
-        if request["model"] != self.args.model:
+        if request["model"] not in (self.args.model, *self.args.also):
             self.reply(transport, 404, b'{"error": {"message": "The model does not exist."}}')
         elif fault == "http-400":
             self.reply(transport, 400, b'{"error": {"message": "prompt too long"}}')
@@ -241,8 +242,8 @@ class Stream:
         self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
-        prompt = hash(tuple(request["prompt"]))
-        server.log.append({"received": received, "prompt": prompt, "tokens": self.tokens, "written": self.written})
+        entry = {"received": received, "prompt": hash(tuple(request["prompt"])), "model": request["model"]}
+        server.log.append(entry | {"tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:
         kind = "text/plain" if self.fault == "plain" else "text/event-stream"
@@ -414,6 +415,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="mock")
+    parser.add_argument("--also", action="append", default=[], help="another model that it serves, listed before")
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)

@@ -131,6 +131,27 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
     assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(found.shown)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "options", "unseen"),
+    [
+        ("openai", (), ""),
+        ("openai", ("--tokens-per-chunk", "2"), "nothing tells how many tokens a chunk holds"),
+        ("openai", ("--tokens-per-chunk", "3"), "the whole text came at once"),
+        ("sglang", ("--tokens-per-chunk", "2"), "a chunk holds several tokens"),
+    ],
+)
+def test_a_pace_that_no_stream_shows_is_absent_with_the_reason(tmp_path, protocol, options, unseen):
+    chosen = load(tmp_path, FILE)
+    (cell,) = cells(chosen)
+    with mock_server("--ttft", "0.02", "--gap", "0.02", *options) as url:
+        found = Measurer(chosen, []).measure(cell, attach(url, "mock", protocol, ""))
+    assert unseen in found.unseen
+    assert bool(found.unseen) == bool(unseen)
+    assert found.metrics["ttft_p50"] > 0.02
+    assert ("tpot_p50" in found.metrics) == (not unseen or protocol == "sglang")
+    assert ("itl_p50" in found.metrics) == (not unseen)
+
+
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
 def test_the_model_says_nothing_of_pipeline_stages(stages, metrics):
     chosen = deployment.load("h200x1", ENGINES)
