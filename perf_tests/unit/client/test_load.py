@@ -58,7 +58,7 @@ def test_closed_loop_keeps_as_many_in_flight_as_asked():
 
 
 def test_chunks_of_several_tokens_have_a_pace_only_where_the_server_counts_them():
-    with mock_server("--gap", "0.02", "--tokens-per-chunk", "4") as url:
+    with mock_server("--gap", "0.1", "--tokens-per-chunk", "4") as url:
         (record,) = run(Target(url, "mock"), requests(1, tokens=16))
         (counted,) = run(Target(url, "mock", protocol=PROTOCOLS["sglang"]), requests(1, tokens=16))
     assert len(record.chunks) == len(counted.chunks) == 4
@@ -169,6 +169,18 @@ def test_no_answer_is_a_failed_request_with_its_cause(fault, cause):
             raise AssertionError(record.error)
     summary = summarize(records)
     assert (summary.completed, summary.failed) == (0, 3)
+
+
+def test_a_server_that_does_not_take_connections_fails_each_request_in_its_time():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than its queue holds: what comes then waits to be connected
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        records = run(Target(url, "mock", timeout=0.3), requests(4, every=0.1))
+    assert [record.error for record in records] == ["no end of the response within 0.3 s"] * 4
 
 
 def test_nobody_listens():
