@@ -23,6 +23,7 @@ from perf_tests.documentation import (
     constants,
     faults,
     figures,
+    forms,
     golden,
     ledger_numbers,
     metrics_page,
@@ -65,6 +66,7 @@ DATA = (Part(constants.PAGE, constants.filled), Part(LEDGER, ledger_numbers.fill
 PAGES = (
     *(Part(page, tables.filled) for page in tables.PAGES),
     Part(metrics_page.PAGE, metrics_page.filled),
+    Part(forms.PAGE, forms.filled),
     Part(faults.PAGE, lambda _: faults.page()),
     *(
         Part(figures.DIRECTORY / f"{name}.svg", lambda _, draw=draw: svg(draw()))

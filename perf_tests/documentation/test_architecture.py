@@ -16,7 +16,7 @@ COMMON = {"command", "errors", "decode", "redact"}
 NETWORK = {
     "asyncio",
     "ftplib",
-    "h11",
+    "httptools",
     "http",
     "select",
     "selectors",

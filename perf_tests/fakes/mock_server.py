@@ -6,7 +6,7 @@
 Prints ``listening on PORT`` once it serves. Every request is logged with CLOCK_MONOTONIC times (received, then every
 chunk written) and a hash of its prompt, which GET /log returns: the truth that a client on the same machine is held
 against. ``--fault`` makes it misbehave in one of the ways that FAULTS lists, from the first request on or ``--after`` so
-many.
+many. Under ``/forms/NAME/v1/completions`` it answers with that form of perf_tests/fakes/conformance.py.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ SLOWER = 10
 LEAK_BYTES = 8 * 2**20
 IDLE_SECONDS = 0.02
 PACKET_SECONDS = 0.001
+CLOSE_SECONDS = 0.002
 
 
 class Connection(asyncio.Protocol):
@@ -86,6 +88,8 @@ class MockServer:
         self.compiled: set[int] = set()
         self.requests = self.profiled_from = 0
         self.leaked: list[bytes] = []
+        # The response that was begun last on each connection.
+        self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
         self.healthy_from = time.monotonic() + args.unhealthy
         self.replayed: tuple[tuple[tuple[float, bytes], ...], ...] = ()
         if args.replay:
@@ -94,14 +98,20 @@ class MockServer:
             self.replayed = record_stream.load(args.replay).responses
 
     def handle(self, transport: Any, path: str, body: bytes, received: float) -> None:
-        if path == "/log":
+        if path.startswith("/forms/"):
+            from perf_tests.fakes.conformance import FORMS
+
+            form = FORMS[path.split("/")[2]]
+            Replay(self, transport, tuple(form.pieces), received, form)
+        elif path == "/log":
             log, self.log = self.log, []
             self.reply(transport, 200, json.dumps(log).encode())
         elif path == "/health":
             self.reply(transport, 200 if time.monotonic() >= self.healthy_from else 503, b"")
         elif path == "/v1/models":
             root = {"root": self.args.root} if self.args.root else {}
-            self.reply(transport, 200, json.dumps({"data": [{"id": self.args.model} | root]}).encode())
+            models = [{"id": name} | root for name in (*self.args.also, self.args.model)]
+            self.reply(transport, 200, json.dumps({"data": models}).encode())
         elif path in ("/v1/completions", "/generate") and self.replayed:
             Replay(self, transport, self.replayed[self.requests % len(self.replayed)], received)
             self.requests += 1
@@ -164,7 +174,7 @@ class MockServer:
             os._exit(3)
         if fault == "leak":
             self.leaked.append(os.urandom(LEAK_BYTES))
-        if request["model"] != self.args.model:
+        if request["model"] not in (self.args.model, *self.args.also):
             self.reply(transport, 404, b'{"error": {"message": "The model does not exist."}}')
         elif fault == "http-400":
             self.reply(transport, 400, b'{"error": {"message": "prompt too long"}}')
@@ -232,8 +242,8 @@ class Stream:
         self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
         self.timer_offset = self.loop.time() - time.monotonic()
-        prompt = hash(tuple(request["prompt"]))
-        server.log.append({"received": received, "prompt": prompt, "tokens": self.tokens, "written": self.written})
+        entry = {"received": received, "prompt": hash(tuple(request["prompt"])), "model": request["model"]}
+        server.log.append(entry | {"tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:
         kind = "text/plain" if self.fault == "plain" else "text/event-stream"
@@ -366,27 +376,46 @@ class NativeStream(Stream):
 
 
 class Replay:
-    """Writes the bytes of a recorded response, each read when it arrived then, or ``speed`` times as soon."""
+    """Writes the bytes of a recorded response, each read when it arrived then, or ``speed`` times as soon.
+
+    Those of a form may close the connection behind them, unless the next request is there already.
+    """
 
     def __init__(
-        self, server: MockServer, transport: Any, reads: tuple[tuple[float, bytes], ...], received: float
+        self,
+        server: MockServer,
+        transport: Any,
+        reads: tuple[tuple[float, bytes], ...],
+        received: float,
+        form: Any = None,
     ) -> None:
-        self.transport = transport
+        self.server, self.transport = server, transport
         self.written: list[float] = []
-        server.log.append({"received": received, "written": self.written})
+        server.log.append({"received": received, "written": self.written} | ({"form": form.name} if form else {}))
+        server.latest[transport] = self
         loop = asyncio.get_running_loop()
-        for when, data in reads:
-            loop.call_at(received + when / server.args.speed + loop.time() - time.monotonic(), self.write, data)
+        began = received + loop.time() - time.monotonic()
+        self.pieces = collections.deque(data for _, data in reads)
+        for when, _ in reads:
+            loop.call_at(began + when / server.args.speed, self.write)
+        if form and form.closes:
+            loop.call_at(began + reads[-1][0] / server.args.speed + CLOSE_SECONDS, self.close)
 
-    def write(self, data: bytes) -> None:
+    def write(self) -> None:
+        """The next piece: timers of the same millisecond are called in any order."""
         self.written.append(time.monotonic())
-        self.transport.write(data)
+        self.transport.write(self.pieces.popleft())
+
+    def close(self) -> None:
+        if self.server.latest.pop(self.transport, self) is self:
+            self.transport.close()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="mock")
+    parser.add_argument("--also", action="append", default=[], help="another model that it serves, listed before")
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)

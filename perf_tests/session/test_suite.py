@@ -274,6 +274,8 @@ def test_a_server_that_is_not_there(suite):
         (["--deployment", "cpu", "--engine-env", "vllm=docs"], "no vllm in docs: build it with"),
         (["--deployment", "cpu", "--engine-url", "http://h:1"], "--engine-url: say which model it serves"),
         (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=ftp://h"], "expected http://HOST:PORT"),
+        (["--deployment", "cpu", "--engine-url", "llama-3.1-8b-twin=h:port"], "expected http://HOST:PORT"),
+        (["--deployment", "cpu", "--engine-url", "http://h:1/?model=llama"], "--engine-url: say which model it serves"),
         (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),
         (
             ["--deployment", "cpu", "--weights", "llama-3.1-8b-twin=/nonexistent"],

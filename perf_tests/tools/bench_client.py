@@ -7,6 +7,7 @@ the same at a token rate that fills a core. Goals and figures are in docs/client
 """
 
 import argparse
+import math
 import random
 import resource
 import statistics
@@ -36,7 +37,7 @@ def measure(url: str, rate: float, count: int, tokens: int, protocol: Protocol) 
     served = [entry["written"][0] - entry["received"] for entry in log]
     seen = [metrics.ttft(r) for r in records]
     gap = statistics.mean((e["written"][-1] - e["written"][0]) / (tokens - 1) for e in log)
-    gap_seen = statistics.mean(metrics.tpot(r) for r in records)
+    gap_seen = statistics.mean(pace for r in records if math.isfinite(pace := metrics.tpot(r)))
     sent = [r.sent for r in records]
     planned = requests[-1].scheduled - requests[0].scheduled
     realised = (count - 1) / (max(sent) - min(sent))

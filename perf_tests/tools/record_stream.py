@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fixtures.client.connection import Pool, Reads, read_response
+from fixtures.client.connection import Pool
 from fixtures.client.key import api_key
 from fixtures.client.protocol import PROTOCOLS, Protocol
 from fixtures.client.record import Record
 from fixtures.client.request import Request, StreamError
+from fixtures.client.response import Reads, read_response
 from perf_tests.paths import RECORDINGS
 
 DIRECTORY = RECORDINGS

@@ -1,7 +1,10 @@
 """The load client against a server of known timing, in a process of its own."""
 
+import concurrent.futures
+import contextlib
 import json
 import math
+import socket
 
 import pytest
 
@@ -9,9 +12,11 @@ from fixtures.client import connection, metrics
 from fixtures.client.__main__ import main
 from fixtures.client.load import Target, run
 from fixtures.client.metrics import summarize
+from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
 from perf_tests.fakes.commands import run_here
+from perf_tests.fakes.conformance import FORMS, TOKENS
 from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
@@ -52,15 +57,19 @@ def test_closed_loop_keeps_as_many_in_flight_as_asked():
     assert max(in_flight) == 3
 
 
-def test_chunks_of_several_tokens_leave_tpot_right():
-    with mock_server("--gap", "0.02", "--tokens-per-chunk", "4") as url:
+def test_chunks_of_several_tokens_have_a_pace_only_where_the_server_counts_them():
+    with mock_server("--gap", "0.1", "--tokens-per-chunk", "4") as url:
         (record,) = run(Target(url, "mock"), requests(1, tokens=16))
-        (entry,) = server_log(url)
-    assert len(record.chunks) == 4
-    assert record.completion_tokens == 16
-    served = entry["written"][-1] - entry["written"][0]
-    assert metrics.tpot(record) * 15 == pytest.approx(served, rel=0.2)
-    assert metrics.tpot(record) < min(metrics.itls(record)) / 3
+        (counted,) = run(Target(url, "mock", protocol=PROTOCOLS["sglang"]), requests(1, tokens=16))
+    assert len(record.chunks) == len(counted.chunks) == 4
+    assert record.completion_tokens == counted.completion_tokens == 16
+    assert (record.tokens, counted.tokens) == ([], [4] * 4)
+    assert math.isnan(metrics.tpot(record))
+    assert metrics.tpot(counted) * 12 == pytest.approx(counted.chunks[-1] - counted.chunks[0])
+    summary = summarize([record])
+    assert math.isnan(summary.tpot_p50)
+    assert math.isnan(summary.itl_p50)
+    assert "nothing tells how many tokens a chunk holds (median 4 chunks for 16 tokens)" in summary.unseen
 
 
 def test_a_response_in_one_piece_gives_latency_and_counts_alone():
@@ -100,6 +109,51 @@ def test_a_connection_that_has_idled_for_long_is_replaced_before_the_server_clos
         assert [r.error for r in run(Target(url, "mock"), plan)] == [""] * 3
 
 
+ANSWER = b"".join(piece for _, piece in FORMS["plain"].pieces)
+
+
+@contextlib.contextmanager
+def connections(*scripts):
+    """A server of so many connections, each with what it answers to its requests before it closes; yields its URL."""
+
+    def serve():
+        for script in scripts:
+            connection, _ = listener.accept()
+            with connection:
+                for answer in script:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(serve)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        serving.result(10)
+
+
+def test_a_request_on_a_connection_that_the_server_closes_meanwhile_is_sent_again_on_another():
+    # The first connection closes on its second request, as it would if it had idled for too long just then.
+    with connections([ANSWER, b""], [ANSWER]) as url:
+        first, second = run(Target(url, "m", timeout=10), requests(2, tokens=TOKENS), concurrency=1)
+    assert (first.error, first.resent) == ("", False)
+    assert (second.error, second.resent) == ("", True)
+    assert second.chunks[0] > second.sent >= second.scheduled
+
+
+def test_a_request_is_sent_again_once_and_never_on_a_connection_of_its_own():
+    with connections([ANSWER, b""], [b""], [ANSWER]) as url:
+        records = run(Target(url, "m", timeout=10), requests(3, tokens=TOKENS), concurrency=1)
+    assert [record.resent for record in records] == [False, True, False]
+    assert [record.error for record in records] == ["", "the server closed the connection without a response", ""]
+
+
+def test_a_request_is_not_sent_again_once_an_answer_has_begun():
+    with connections([ANSWER, ANSWER[:300]], [ANSWER]) as url:
+        records = run(Target(url, "m", timeout=10), requests(3, tokens=TOKENS), concurrency=1)
+    assert [record.resent for record in records] == [False] * 3
+    assert "mid-stream, after 2 events" in records[1].error
+    assert records[2].error == ""
+
+
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
@@ -115,6 +169,18 @@ def test_no_answer_is_a_failed_request_with_its_cause(fault, cause):
             raise AssertionError(record.error)
     summary = summarize(records)
     assert (summary.completed, summary.failed) == (0, 3)
+
+
+def test_a_server_that_does_not_take_connections_fails_each_request_in_its_time():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than its queue holds: what comes then waits to be connected
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        records = run(Target(url, "mock", timeout=0.3), requests(4, every=0.1))
+    assert [record.error for record in records] == ["no end of the response within 0.3 s"] * 4
 
 
 def test_nobody_listens():

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cpu
 # Scheduled at 1 and 2 s; first and last token after 0.5 and 2.5 s, and after 1 and 3 s; the third fails.
 RECORDS = [
     Record(1.0, 3, sent=1.001, chunks=[1.5, 2.0, 3.5], prompt_tokens=10, completion_tokens=3),
-    Record(2.0, 5, sent=2.003, chunks=[3.0, 3.4, 5.0], prompt_tokens=20, completion_tokens=5),
+    Record(2.0, 5, sent=2.003, chunks=[3.0, 3.4, 3.8, 4.2, 5.0], prompt_tokens=20, completion_tokens=5),
     Record(2.5, 5, sent=2.501, error="HTTP 503"),
 ]
 
@@ -39,17 +39,18 @@ def test_every_metric_of_a_repetition():
         "ttft_p99": 0.5 + 0.99 * 0.5,
         "tpot_p50": 0.75,
         "tpot_p99": 0.5 + 0.99 * 0.5,  # (3.5 - 1.5) / 2 and (5 - 3) / 4
-        "itl_p50": (0.5 + 1.5) / 2,
-        "itl_p99": 1.5 + 0.97 * 0.1,  # 0.4, 0.5, 1.5, 1.6
+        "itl_p50": (0.4 + 0.5) / 2,
+        "itl_p99": 0.8 + 0.95 * 0.7,  # 0.4, 0.4, 0.4, 0.5, 0.8, 1.5
         "e2e_p50": 2.75,
         "e2e_p99": 2.5 + 0.99 * 0.5,
         "send_lag_p99": 0.001 + 0.98 * 0.002,  # 1, 1 and 3 ms: the failed one counts too
         "goodput": 0.25,
+        "unseen": "",
         "errors": ("HTTP 503",),
     }
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name] == (value if name == "errors" else pytest.approx(value, rel=1e-9)), name
+        assert found[name] == (value if name in ("errors", "unseen") else pytest.approx(value, rel=1e-9)), name
 
 
 def test_both_limits_bind_and_are_met_exactly():
@@ -71,8 +72,78 @@ def test_without_a_stream_there_are_latencies_alone():
     whole = dataclasses.replace(RECORDS[0], streamed=False, chunks=[3.5])
     found = summarize([whole, RECORDS[1]])
     assert found.ttft_p50 == metrics.ttft(RECORDS[1])
-    assert found.itl_p50 == pytest.approx(1.0)
+    assert found.itl_p50 == pytest.approx(0.4)
     assert found.e2e_p50 == 2.75
+
+
+def stream(*chunks, tokens=0, counts=()):
+    """A stream of so many tokens, one for each chunk unless that is said."""
+    return Record(0.0, 1, sent=0.0, chunks=list(chunks), tokens=list(counts), completion_tokens=tokens or len(chunks))
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        # By hand: the time after the tokens that came first, over the tokens that came after them.
+        (stream(1.0, 1.1, 1.2), (0.1, 0.1)),
+        (stream(1.0, 1.3, tokens=6, counts=[3, 3]), (0.1, 0.1)),
+        (stream(1.0, 1.0, 1.0, 1.1, 1.2, 1.3, 1.4), (0.1, 0.1)),
+        (stream(1.0, 1.2, 1.4, tokens=9), (0.4 / 8, 0.4 / 2)),
+        (stream(1.0, 1.0, 1.4, 1.8, tokens=10), (0.8 / 8, 0.8 / 2)),
+        (stream(1.0, 1.1, 1.2, 1.3, 1.4, tokens=3), (0.4 / 3, 0.4 / 2)),
+        (stream(1.0, 1.1, tokens=1), (0.0, 0.0)),
+        # Nobody could see these.
+        (stream(1.0, 1.0, 1.0), (0.0, math.inf)),
+        (stream(1.0, tokens=8), (0.0, math.inf)),
+        (stream(1.0, 1.0001, 1.0002, 1.0003), (0.0, math.inf)),
+        (stream(*[1.0] * 4, *[2.0] * 4), (0.0, math.inf)),
+        (stream(1.0, 1.001, tokens=4, counts=[1, 3]), (0.0, math.inf)),
+    ],
+)
+def test_the_pace_that_a_stream_shows(record, expected):
+    assert metrics.pace(record) == pytest.approx(expected)
+    assert bool(metrics.unseen(record)) == (expected[1] == math.inf)
+
+
+def test_what_the_pace_is_open_within_two_percent_of_is_known():
+    times = [1 + i / 10 for i in range(60)]
+    assert metrics.tpot(stream(*times, tokens=61)) == pytest.approx(5.9 / 60)
+    assert math.isnan(metrics.tpot(stream(*times, tokens=62)))
+
+
+def test_a_pace_that_few_streams_hide_is_bounded_by_the_others():
+    even, hidden = stream(*[1 + i / 10 for i in range(9)]), stream(*[1.8] * 9)
+    assert summarize([even] * 9 + [hidden]).tpot_p50 == pytest.approx(0.1)
+    assert math.isnan(summarize([even] * 9 + [hidden]).tpot_p99)
+    most = summarize([even] * 4 + [hidden] * 5)
+    assert math.isnan(most.tpot_p50)
+    assert math.isnan(most.itl_p50)
+    assert most.unseen == (
+        "5 of 9 streams don't show their tokens one by one: the whole text came at once (median 9 chunks for 9 tokens)"
+    )
+
+
+def test_goodput_is_absent_where_an_unseen_pace_decides_it():
+    record = stream(1.0, 1.3, 1.6, tokens=4)  # 0.2 to 0.3 s a token
+    assert summarize([record], 2.0, 0.35).goodput == pytest.approx(1 / 1.6)
+    assert summarize([record], 2.0, 0.15).goodput == 0
+    assert math.isnan(summarize([record], 2.0, 0.25).goodput)
+    assert summarize([record], 0.5, 0.25).goodput == 0
+
+
+@given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=40), st.data())
+def test_the_true_pace_is_within_the_bounds_however_tokens_are_merged(gaps, data):
+    times = [sum(gaps[:i]) for i in range(len(gaps) + 1)]
+    ends = sorted(data.draw(st.sets(st.integers(0, len(gaps)), min_size=1)) | {len(gaps)})
+    counts = [b - a for a, b in zip([-1, *ends], ends, strict=False)]
+    merged = [times[i] for i in ends]
+    least, most = metrics.pace(stream(*merged, tokens=len(times)))
+    counted = metrics.pace(stream(*merged, tokens=len(times), counts=counts))
+    assert counted[0] == counted[1] or counted == (0.0, math.inf)
+    assert least <= counted[0] * (1 + 1e-9)
+    assert most >= min(counted[1], most) * (1 - 1e-9)
+    if len(ends) > 1 and counted[0]:
+        assert counted[0] == pytest.approx((times[-1] - merged[0]) / (len(times) - counts[0]))
 
 
 def test_nothing_completed_has_no_duration():

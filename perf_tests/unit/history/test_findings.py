@@ -115,7 +115,7 @@ def test_the_documented_report_is_the_committed_one():
 
 
 def test_all_but_otava_runs_where_only_what_otava_needs_is_installed():
-    absent = ("h11", "hypothesis", "otava", "pandas", "psutil", "pynvml", "pytest")
+    absent = ("httptools", "hypothesis", "otava", "pandas", "psutil", "pynvml", "pytest")
     code = f"import sys, fixtures.history.findings; print([name for name in {absent} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

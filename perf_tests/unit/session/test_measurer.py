@@ -42,7 +42,7 @@ def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.03", "--gap", "0.005", "--jit", "0.5") as url:
-        sample = Measurer(chosen, []).measure(cell, attach(url, "openai", ""))
+        sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
         passes = len(server_log(url)) / BATCH - measured(sample)
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
     # third is as fast as the second, or on a busy machine the fourth.
@@ -54,7 +54,7 @@ def test_a_warm_server_freezes_its_garbage_once_if_its_engine_can(tmp_path, engi
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
-        server, measurer = dataclasses.replace(attach(url, "sglang", ""), engine=engine), Measurer(chosen, [])
+        server, measurer = dataclasses.replace(attach(url, "mock", "sglang", ""), engine=engine), Measurer(chosen, [])
         sample = measurer.measure(cell, server)
         log = server_log(url)
         measurer.measure(cell, server)
@@ -70,7 +70,7 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
     (cell,) = cells(chosen)
     with mock_server(*QUICK, "--no-freeze") as url:
         sample = Measurer(chosen, []).measure(
-            cell, dataclasses.replace(attach(url, "sglang", ""), engine=ENGINES["sglang"])
+            cell, dataclasses.replace(attach(url, "mock", "sglang", ""), engine=ENGINES["sglang"])
         )
     assert sample.metrics["completed"] == BATCH
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
@@ -90,7 +90,7 @@ def test_a_dataset_is_sent_to_its_own_model_and_never_twice_alike(tmp_path):
                 chosen, [], {cell.block.model: dataset, "another": Dataset((Conversation(None, 9, 9),), {})}
             )
             outside = dataclasses.replace(cell, block=dataclasses.replace(cell.block, engine=EXTERNAL))
-            sample = measurer.measure(outside, attach(url, "openai", ""))
+            sample = measurer.measure(outside, attach(url, "mock", "openai", ""))
             log += server_log(url)
             assert sample.metrics["input_tokens"] == fields["num_prompts"] * (len(text) + SALT_TOKENS)
             assert sample.metrics["output_tokens"] == fields["num_prompts"] * 4
@@ -110,7 +110,7 @@ class Stalled:
         (cell,) = cells(chosen)
         with mock_server(*QUICK) as self._url:
             measurer = Measurer(chosen, [], progress=self._progress)
-            self.sample = measurer.measure(cell, attach(self._url, "openai", ""))
+            self.sample = measurer.measure(cell, attach(self._url, "mock", "openai", ""))
             self._read_log()
         self.late = [lag > MAX_SEND_LAG_P99 for lag in self.sample.repetitions["send_lag_p99"]]
 
@@ -154,6 +154,27 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
     assert found.begun == runs.split()
     assert any(found.late) == (len(stalls) > 1)
     assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(found.shown)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "unseen"),
+    [
+        ("openai", (), ""),
+        ("openai", ("--tokens-per-chunk", "2"), "nothing tells how many tokens a chunk holds"),
+        ("openai", ("--tokens-per-chunk", "3"), "the whole text came at once"),
+        ("sglang", ("--tokens-per-chunk", "2"), "a chunk holds several tokens"),
+    ],
+)
+def test_a_pace_that_no_stream_shows_is_absent_with_the_reason(tmp_path, protocol, options, unseen):
+    chosen = load(tmp_path, FILE)
+    (cell,) = cells(chosen)
+    with mock_server("--ttft", "0.02", "--gap", "0.02", *options) as url:
+        found = Measurer(chosen, []).measure(cell, attach(url, "mock", protocol, ""))
+    assert unseen in found.unseen
+    assert bool(found.unseen) == bool(unseen)
+    assert found.metrics["ttft_p50"] > 0.02
+    assert ("tpot_p50" in found.metrics) == (not unseen or protocol == "sglang")
+    assert ("itl_p50" in found.metrics) == (not unseen)
 
 
 @pytest.mark.parametrize(("stages", "metrics"), [(1, {"latency", "model_error", "hbm_floor_share"}), (2, {"latency"})])
