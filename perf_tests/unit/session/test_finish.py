@@ -36,7 +36,8 @@ class Ending:
     def __init__(self, directory):
         self.directory, self.root = directory, directory / "baselines"
         self.deployment = load("cpu", ENGINES)
-        chosen = cells(self.deployment, ["*/llama-3.1-8b-twin/*/offline-150"])
+        patterns = ["*/llama-3.1-8b-twin/*/offline-150"]
+        chosen = [cell for cell in cells(self.deployment, patterns) if cell.workload.kind == "offline"]
         self.first, self.second = chosen
         self.judge = judge_beside(self.deployment, chosen, self.root)
         servers = Servers(Measurer(self.deployment, [], None), None)
