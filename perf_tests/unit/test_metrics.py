@@ -10,7 +10,7 @@ pytestmark = pytest.mark.cpu
 def test_ratios_are_recorded_in_x():
     for one in METRICS.values():
         if one.reference:
-            assert (one.unit, one.factor, one.tolerance, one.gated) == ("x", 1, 0.05, False)
+            assert (one.unit, one.factor, one.tolerance, one.gated) == ("x", 1, 0.01, False)
             assert one.of in METRICS
 
 

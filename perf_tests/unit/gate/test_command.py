@@ -64,11 +64,11 @@ def test_a_comparison_takes_its_own_tolerance_and_the_size_of_the_night(tmp_path
     lines, missing = comparison.compare(before, after, {})
     assert missing == [f"new: only in {after}"]
     assert [line.benchmark for line in lines if line.metric.name == "latency"] == names
-    expected = judge(METRICS["latency"], 0.05, values, [1.5] * 3, pool([values] * 60), 60)
+    expected = judge(METRICS["latency"], METRICS["latency"].tolerance, values, [1.5] * 3, pool([values] * 60), 60)
     assert {line.verdict for line in lines if line.metric.name == "latency"} == {expected}
-    assert expected.detectable != judge(METRICS["latency"], 0.05, values, [1.5] * 3, pool([values] * 60)).detectable
+    assert expected.detectable != judge(METRICS["latency"], 0.01, values, [1.5] * 3, pool([values] * 60)).detectable
     assert comparison.exit_status(lines) == 1
-    lenient, _ = comparison.compare(before, after, {}, tolerance=0.5)
+    lenient, _ = comparison.compare(before, after, {}, tolerance=0.6)
     assert {line.verdict.outcome for line in lenient} == {Outcome.PASS}
     faster = results(tmp_path / "c.json", {names[0]: dealt({"latency": [0.5], "completed": [8.0]})})
     better = [line for line in comparison.compare(before, faster, {})[0] if line.benchmark == names[0]]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.gate import noise as noise_module
-from fixtures.gate.noise import Noise, PooledNoise, noise, pool
+from fixtures.gate.noise import Noise, PooledNoise, comparable, noise, pool
 from fixtures.gate.verdict import Outcome, judge
 from fixtures.metrics import METRICS
 
@@ -44,12 +44,13 @@ def test_the_pooled_noise():
 
 def test_the_noise_of_a_metric():
     found = noise([1.0, 1.2], PooledNoise(0.04, 10), 0.05)
-    assert found == Noise(1.1, 2, pytest.approx(math.sqrt((10 * 0.04 + 2 * (0.1 / 1.1) ** 2) / 11)), found.note)
+    sigma = math.sqrt((10 * 0.04 + 2 * (0.1 / 1.1) ** 2) / 11)
+    assert found == Noise(1.1, 2, pytest.approx(sigma), found.note, degrees=11)
     assert found.note == "noise shrunk to its kind's"
     assert noise([1.0] * 5, QUIET, 0.05).note == ""
-    assert noise([3.0], PooledNoise(0.0, 0), 0.05) == Noise(3.0, 1, 0.02, "noise assumed from the tolerance")
+    assert noise([3.0], PooledNoise(0.0, 0), 0.05) == Noise(3.0, 1, 0.02, "noise assumed: one boot tells none")
     assert noise([1.0] * 9 + [1.5], PooledNoise(0.01**2, 60), 0.05) == Noise(
-        1.0, 9, pytest.approx(0.01 * math.sqrt(30 / 38))
+        1.0, 9, pytest.approx(0.01 * math.sqrt(30 / 38)), degrees=38
     )
     assert Noise(1.0, 4, 0.02).error(12) == pytest.approx(0.02 * math.sqrt(1 / 12 + 1 / 4))
 
@@ -57,7 +58,7 @@ def test_the_noise_of_a_metric():
 def test_a_metric_that_is_noisier_than_its_kind_has_its_own_noise():
     """As the pace of a server near its limit: its boots are no outliers, though each is by what its kind is used to."""
     apart = noise([0.9, 1.0, 1.1], QUIET, 0.05)
-    assert apart == Noise(pytest.approx(1.0), 3, pytest.approx(0.1), "noisier than its kind", noisier=True)
+    assert apart == Noise(pytest.approx(1.0), 3, pytest.approx(0.1), "noisier than its kind", True, 2)
     assert judge(LATENCY, 0.05, [0.9, 1.0, 1.1], [1.15] * 3, QUIET).outcome is Outcome.INCONCLUSIVE
     # One that was disturbed shows nothing, beside two that are close together or not; nor do two.
     assert noise([1.0, 1.001, 1.1], QUIET, 0.05).boots == 2
@@ -74,3 +75,13 @@ def test_the_median_deviation_is_unbiased_for_few_values_and_many():
     assert noise_module.median_deviation([1.0, 3.0]) == pytest.approx(1.7725)
     eleven = [float(i) for i in range(11)]
     assert noise_module.median_deviation(eleven) == pytest.approx(1.4826 * 11 / 10.2 * 3)
+
+
+def test_what_a_night_is_compared_with():
+    values, hosts = [1.0, 1.2, 2.0, 3.0, 5.0], ["a", "a", "b", "c", "c"]
+    assert comparable(values, hosts, "a") == ([1.0, 1.2], False)
+    assert comparable(values, hosts, "c") == ([3.0, 5.0], False)
+    assert comparable(values, hosts, "b") == comparable(values, hosts, "new") == ([1.1, 2.0, 4.0], True)
+    assert comparable(values, hosts, "") == (values, False)
+    assert comparable([1.0], ["a"], "a") == ([1.0], False)
+    assert comparable([1.0], ["a"], "new") == ([1.0], True)

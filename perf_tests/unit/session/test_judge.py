@@ -191,3 +191,28 @@ def test_a_pace_that_no_stream_showed_is_invalid_and_never_an_improvement(bench)
         judge.reference.judged.boots[bench.cell] = [now]
         found = judge.verdict(bench.cell, tpot, judge.trial([bench.cell]))
         assert (found.outcome, found.reason, found.value) == (outcome, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "outcome", "baseline", "against"),
+    [
+        ("b", Outcome.PASS, 1.104, "against 4 boots"),
+        ("a", Outcome.INCONCLUSIVE, 1.003, "against 4 boots"),
+        ("new", Outcome.PASS, 1.0535, "against 2 other machines"),
+    ],
+)
+def test_a_night_is_compared_with_boots_of_its_own_machine(bench, host, outcome, baseline, against):
+    def on_host(boot, host, latency):
+        return sample(boot, host_id=host, metrics={LATENCY.name: latency}, provenance={"instruction_set": "avx2"})
+
+    stored = [on_host(str(i), "ab"[i % 2], (1.0, 1.1)[i % 2] + 0.001 * i) for i in range(8)]
+    bench = dataclasses.replace(bench, deployment=dataclasses.replace(bench.deployment, gated=("latency",)))
+    found = bench.verdict(LATENCY, stored, on_host("now", host, 1.105))
+    assert (found.outcome, found.baseline) == (outcome, pytest.approx(baseline))
+    assert against in found.reason
+
+
+def test_what_is_no_time_is_compared_with_all_machines(bench):
+    stored = [sample(str(i), host_id=str(i), metrics={COUNT.name: 8.0}, provenance={}) for i in range(3)]
+    found = bench.verdict(COUNT, stored, sample("now", host_id="new", metrics={COUNT.name: 8.0}, provenance={}))
+    assert found.outcome is Outcome.PASS

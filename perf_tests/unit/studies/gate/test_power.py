@@ -15,15 +15,16 @@ NIGHTS_A_BASELINE = 5
 @pytest.mark.parametrize(
     ("world", "metrics", "nights", "boots"),
     [
-        (World(0.01), 40, 1000, 1.3),
-        (World(0.01, slow_boots=0.05), 40, 1000, 1.4),
+        (World(0.002), 40, 1000, 1.1),
+        (World(0.01, slow_boots=0.05), 40, 1000, 3.0),
         (World(0.02), 40, 1500, 3.0),
         (World(0.02, slow_boots=0.05), 40, 1500, 3.0),
+        (World(0.02, tails=power.TAILS), 40, 1000, 3.3),
         (World(0.02, slow_boots=0.05), 200, 200, 4.5),
     ],
 )
 def test_false_alarms_and_cost_of_a_night_without_a_change(world, metrics, nights, boots):
-    baselines = nights if world.slow_boots else nights // NIGHTS_A_BASELINE
+    baselines = nights if world.slow_boots or world.tails else nights // NIGHTS_A_BASELINE
     found = power.characteristics(world, metrics=metrics, nights=nights, seed=3, baselines=baselines)
     assert found.alarms_per_metric <= 0.001
     assert found.alarms_per_night <= 0.01
@@ -31,7 +32,7 @@ def test_false_alarms_and_cost_of_a_night_without_a_change(world, metrics, night
 
 
 @pytest.mark.parametrize(
-    ("cv", "boots", "most"), [(0.005, 10, 0.01), (0.005, 5, 0.02), (0.01, 5, 0.03), (0.01, 3, 0.08)]
+    ("cv", "boots", "most"), [(0.005, 10, 0.01), (0.02, 10, 0.015), (0.01, 5, 0.04), (0.01, 3, 0.10)]
 )
 def test_one_metric_that_is_noisier_than_its_kind_raises_few_alarms(cv, boots, most):
     """Judged by its kind's noise it raised one in 3 to 12% of nights."""
@@ -41,14 +42,16 @@ def test_one_metric_that_is_noisier_than_its_kind_raises_few_alarms(cv, boots, m
     assert found.alarms_per_night <= most
 
 
-@pytest.mark.parametrize(("cv", "least"), [(0.005, 0.99), (0.01, 0.95), (0.02, 0.70)])
-def test_a_regression_of_5_percent_is_found(cv, least):
-    assert power.characteristics(World(cv), effect=0.05, nights=150, seed=4).alarms_per_metric >= least
+@pytest.mark.parametrize(
+    ("cv", "effect", "least"), [(0.002, 0.015, 0.9), (0.005, 0.02, 0.9), (0.01, 0.03, 0.75), (0.02, 0.06, 0.75)]
+)
+def test_three_deviations_are_found_and_no_tolerance_hides_them(cv, effect, least):
+    assert power.characteristics(World(cv), effect=effect, nights=150, seed=4).alarms_per_metric >= least
 
 
 @pytest.mark.parametrize("cv", [0.01, 0.02])
 def test_the_detectable_effect_is_found_about_four_times_out_of_five(cv):
-    effect = rule.detectable(0.025, Noise(1.0, 10, cv))
+    effect = rule.detectable(0.01, Noise(1.0, 10, cv))
     assert 0.6 < power.characteristics(World(cv), effect, nights=150, seed=5).alarms_per_metric < 0.95
 
 
