@@ -64,8 +64,9 @@ FAKE = (
     + workload("batch-1", "batch", batch_size=1, repetitions=3)
     + workload("batch-4", "batch", batch_size=4, repetitions=1)
 )
-# Completions that a boot of FAKE has served when batch-1 is measured: a pass of warm-up and three repetitions.
-BATCH_1 = 4
+# Completions that a boot of FAKE has served when batch-1 is measured: a pass of warm-up and three repetitions, each of them in
+# full and for one token.
+BATCH_1 = 8
 BLOCK = f"vllm/{TWIN}/tp1"
 # A model that outgrows a node.
 SPREAD = head(

@@ -199,10 +199,16 @@ class MockServer:
         else:
             self.whole(transport, request, received)
 
+    def ttft(self, request: dict[str, Any]) -> float:
+        """Seconds to the first chunk: of two modes, as a server's prefill in one or two passes."""
+        other: float = self.args.other_ttft
+        return other if other and request["prompt"][-1] % 2 else self.args.ttft
+
     def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
         """The response in one piece, when the last chunk of a stream would have been written."""
         tokens = request["max_tokens"]
-        entry: dict[str, Any] = {"received": received, "tokens": tokens, "written": []}
+        prompt = hash(tuple(request["prompt"]))
+        entry: dict[str, Any] = {"received": received, "prompt": prompt, "tokens": tokens, "written": []}
         self.log.append(entry)
 
         def write() -> None:
@@ -222,7 +228,7 @@ class MockServer:
             self.reply(transport, 200, json.dumps(answer).encode())
 
         loop = asyncio.get_running_loop()
-        due = received + self.args.ttft + (tokens - 1) * self.args.gap
+        due = received + self.ttft(request) + (tokens - 1) * self.args.gap
         loop.call_at(due + loop.time() - time.monotonic(), write)
 
 
@@ -237,7 +243,7 @@ class Stream:
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
         pace = SLOWER if fault == "slow" else 1
-        self.ttft, self.gap = pace * server.args.ttft, pace * server.args.gap
+        self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
         self.loop = asyncio.get_running_loop()
@@ -417,6 +423,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="mock")
     parser.add_argument("--also", action="append", default=[], help="another model that it serves, listed before")
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
+    parser.add_argument(
+        "--other-ttft", type=float, default=0.0, help="seconds to the first chunk of prompts that end with an odd id"
+    )
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
     parser.add_argument(

@@ -27,6 +27,8 @@ MOE = SHAPE | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per
 TYPICAL = {
     "latency": 0.4,
     "per_token_latency": 0.006,
+    "prefill_time": 0.03,
+    "decode_step": 0.0058,
     "tpot_p50": 0.006,
     "tpot_p99": 0.008,
     "ttft_p50": 0.03,
@@ -95,7 +97,7 @@ def _cell(rng, block, i, boots, known, noise, change):
     names = [metric for metric in TYPICAL if "twin" not in block or metric not in MODELLED]
 
     def sample(boot):
-        slower = {"latency": 1 + change, "tpot_p50": 1 + change}
+        slower = {"latency": 1 + change, "tpot_p50": 1 + change, "decode_step": 1 + change}
         repetitions = {m: tuple(values(m, slower.get(m, 1)) for _ in range(5)) for m in names}
         condition = {"index": 0, "temperature": 50, "sm_clock": 1980, "power": 500.0, "ecc_errors": 0, "slowdowns": []}
         return Sample(

@@ -98,6 +98,22 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
 
 
 @pytest.mark.faults
+def test_what_is_stored_has_prefill_and_decode_and_pytest_benchmark_times_repetitions_in_full_alone(suite):
+    with mock_server("--ttft", "0.5", "--gap", "0.02") as url:
+        done = suite.run("--engine-url", url, "--update-baselines", "--cells=*/batch-1")
+    assert done.status == 0, done.text
+    (cell,) = json.loads(suite.baseline().read_text())["benchmarks"]
+    (boot,) = cell["extra_info"]["boots"]
+    found = boot["repetitions"]
+    assert [len(found[name]) for name in ("latency", "prefill_time", "ttft_first", "decode_step")] == [3] * 4
+    assert {"prefill_time", "ttft_first", "decode_step"} <= boot["metrics"].keys()
+    timed = zip(cell["stats"]["data"], found["latency"], found["prefill_time"], strict=True)
+    assert min(both - latency - prefill for both, latency, prefill in timed) < 0 < min(found["prefill_time"])
+    assert re.search(r"^  prefill_time +\S+ ms .* recorded$", done.text, re.MULTILINE)
+    assert re.search(r"^  decode_step +\S+ ms .* recorded$", done.text, re.MULTILINE)
+
+
+@pytest.mark.faults
 def test_a_baseline_of_another_fingerprint_is_not_appended_to(suite):
     with mock_server("--ttft", "0.01", "--gap", "0.002") as url:
         measured(suite, url)

@@ -1,6 +1,7 @@
 """From records to metrics, by numbers worked out by hand."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.client import metrics
-from fixtures.client.metrics import Summary, percentile, summarize
+from fixtures.client.metrics import Summary, itl_tail, percentile, relative_spread, steps, summarize, trimmed_mean
 from fixtures.client.record import Record
+from fixtures.workloads.workload import P99_VALUES
 
 pytestmark = pytest.mark.cpu
 # Scheduled at 1 and 2 s; first and last token after 0.5 and 2.5 s, and after 1 and 3 s; the third fails.
@@ -169,6 +171,94 @@ def test_a_client_that_misses_its_schedule_is_invalid():
     assert summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=1.02).invalid_reason == ""
     assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, ttft_p50=math.nan, duration=1.1).invalid_reason
     assert "limit 5 ms" in summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=0.5).invalid_reason
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [
+        ([1.0], 1.0),
+        ([1.0, 2.0, 3.0, 10.0], 4.0),
+        ([1.0, 2.0, 3.0, 4.0, 99.0], 3.0),
+        ([5.0] * 17 + [0.0, 0.0, 99.0], (17 * 5 - 5 + 0.0) / 16),
+        ([0.032] * 16 + [0.045] * 16, 0.0385),
+    ],
+)
+def test_the_mean_without_the_ends(values, mean):
+    assert trimmed_mean(values) == pytest.approx(mean)
+    assert math.isnan(trimmed_mean([]))
+
+
+TIMES = st.lists(st.floats(1e-3, 10), min_size=1, max_size=40)
+
+
+@given(TIMES, st.floats(0.1, 10), st.randoms())
+def test_the_trimmed_mean_lies_within_scales_and_knows_no_order(values, scale, random):
+    mean, shuffled = trimmed_mean(values), random.sample(values, len(values))
+    assert min(values) * (1 - 1e-9) <= mean <= max(values) * (1 + 1e-9)
+    assert trimmed_mean(shuffled) == pytest.approx(mean)
+    assert trimmed_mean([scale * value for value in values]) == pytest.approx(scale * mean)
+
+
+@given(TIMES.filter(lambda values: len(values) >= metrics.TRIM_FROM), st.floats(10, 1e6), st.data())
+def test_one_stalled_repetition_moves_the_trimmed_mean_no_further_than_the_others_reach(values, stalled, data):
+    at = data.draw(st.integers(0, len(values) - 1))
+    others = values[:at] + values[at + 1 :]
+    assert trimmed_mean([*others, stalled]) <= max(others) * (1 + 1e-9)
+
+
+@given(st.integers(5, 40), st.floats(1e-3, 1), st.floats(1.05, 2))
+def test_between_two_modes_the_trimmed_mean_moves_in_steps_where_a_median_jumps(count, low, ratio):
+    means = [trimmed_mean([low] * (count - k) + [low * ratio] * k) for k in range(count + 1)]
+    moves = [(b - a) / (low * (ratio - 1)) for a, b in itertools.pairwise(means)]
+    assert all(move >= -1e-9 for move in moves)
+    assert max(moves) <= 1 / (count - 2 * max(1, count // 10)) + 1e-9
+    assert means[-1] - means[0] == pytest.approx(low * (ratio - 1))
+
+
+def test_the_spread_of_repetitions():
+    assert relative_spread([1.0, 1.1, 1.3]) == pytest.approx(1.0483 * 0.2 / 1.1)
+    assert relative_spread([2.0] * 5) == 0.0
+    assert math.isnan(relative_spread([1.0]))
+    # One that is disturbed is not the spread of the rest.
+    assert relative_spread([1.0, 1.0, 1.01, 1.01, 1.02, 5.0]) < 0.025
+
+
+@given(st.lists(st.floats(0.5, 2), min_size=2, max_size=12), st.floats(0.1, 10))
+def test_the_spread_is_relative(values, scale):
+    assert relative_spread([scale * value for value in values]) == pytest.approx(relative_spread(values), abs=1e-9)
+
+
+def test_the_spread_is_the_standard_deviation_of_normal_values():
+    numpy = pytest.importorskip("numpy")
+    drawn = numpy.random.default_rng(1).normal(1, 0.02, 1500)
+    assert relative_spread(list(map(float, drawn))) == pytest.approx(0.02, rel=0.06)
+
+
+def test_streams_that_are_decoded_together_make_their_steps_once():
+    def shifted(by, begin=0):
+        return stream(*[1 + by + i / 100 for i in range(begin, 11)])
+
+    assert steps([shifted(0)]) == 10
+    assert steps([shifted(i / 10_000) for i in range(30)]) == 10, "written one after the other"
+    assert steps([shifted(0), shifted(1)]) == 20, "one after the other is done"
+    assert steps([]) == steps([stream(1.0)]) == 0
+
+
+def test_a_tail_needs_so_many_steps_that_the_largest_lies_beyond_it():
+    assert 1 - 0.99 ** (P99_VALUES - 1) < 0.95 <= 1 - 0.99**P99_VALUES
+
+    def run(gaps, streams=4):
+        times = list(itertools.accumulate(gaps, initial=1.0))
+        return [stream(*times) for _ in range(streams)]
+
+    gaps = [0.03 if i % 50 == 0 else 0.01 for i in range(P99_VALUES)]
+    assert itl_tail([run(gaps)]) == pytest.approx(3.0)
+    assert itl_tail([run(gaps[:100]), run(gaps[100:200]), run(gaps[200:])]) == pytest.approx(3.0), "of a boot together"
+    assert math.isnan(itl_tail([run(gaps[1:])]))
+    assert math.isnan(itl_tail([run(gaps[1:], streams=300)]))
+    assert math.isnan(itl_tail([]))
+    merged = [stream(1.0, 1.1, tokens=9)]
+    assert math.isnan(itl_tail([run(gaps), merged])), "a run that doesn't show its tokens"
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(0, 100))

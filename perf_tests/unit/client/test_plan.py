@@ -1,8 +1,10 @@
 """The requests of a workload, and the sweep over sizes."""
 
+import dataclasses
+
 import pytest
 
-from fixtures.client.plan import plan, sweep
+from fixtures.client.plan import first, plan, sweep
 from fixtures.workloads.workload import Workload
 
 pytestmark = pytest.mark.cpu
@@ -33,3 +35,9 @@ def test_the_sweep_holds_every_size_class_and_divisibility():
     for tokens in (1, 16, 17, 128, 129, 132, 1024, 1025, 1028, 3072, 3073, 3076, 4080, 4081, 4084):
         assert tokens in sizes
     assert all(r.output_len == 1 for r in sweep(32000, 4096))
+
+
+def test_for_the_first_token_all_is_the_same_but_the_answer():
+    planned = plan(OFFLINE, 1000, 1024, "one")
+    assert len({one.output_len for one in planned}) > 1
+    assert first(planned) == [dataclasses.replace(one, output_len=1) for one in planned]

@@ -34,8 +34,8 @@ QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
 def measured(sample):
-    """How many repetitions there were; a busy machine's client may have been late in some."""
-    return REPETITIONS + int(sample.metrics.get("retried", 0))
+    """How many repetitions there were, each with one of a single token; a busy machine's client may have been late in some."""
+    return 2 * REPETITIONS + int(sample.metrics.get("retried", 0))
 
 
 def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is_steady(tmp_path):
@@ -43,10 +43,14 @@ def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.03", "--gap", "0.005", "--jit", "0.5") as url:
         sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
-        passes = len(server_log(url)) / BATCH - measured(sample)
+        log = server_log(url)[: -BATCH * measured(sample)]
+    passes, single = (sum((entry["tokens"] == 1) is one for entry in log) / BATCH for one in (False, True))
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
     # third is as fast as the second, or on a busy machine the fourth.
     assert 3 <= passes <= WARM_UP_PASSES
+    # What is asked for one token is warmed up too, with prompts of its own; nothing is left to compile.
+    assert 2 <= single <= WARM_UP_PASSES
+    assert len({entry["prompt"] for entry in log}) == 2 * BATCH
 
 
 @pytest.mark.parametrize(("engine", "times"), [(None, 0), (ENGINES["vllm"], 0), (ENGINES["sglang"], 1)])
@@ -94,9 +98,9 @@ def test_a_dataset_is_sent_to_its_own_model_and_never_twice_alike(tmp_path):
             log += server_log(url)
             assert sample.metrics["input_tokens"] == fields["num_prompts"] * (len(text) + SALT_TOKENS)
             assert sample.metrics["output_tokens"] == fields["num_prompts"] * 4
-            different += fields["num_prompts"] * (1 + measured(sample))
+            different += fields["num_prompts"] * (2 + measured(sample))
     assert len({entry["prompt"] for entry in log}) == different, (
-        "a warm-up's own, which it repeats, and each repetition's"
+        "two warm-ups' own, which they repeat, and each repetition's"
     )
 
 

@@ -1,11 +1,16 @@
 """Workloads: what contradicts itself, what they are stored as, and which metrics they yield."""
 
+import dataclasses
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
 from fixtures.workloads.workload import Workload
 
 pytestmark = pytest.mark.cpu
+BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repetitions=5)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +22,10 @@ pytestmark = pytest.mark.cpu
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
         ({"prefix_len": 9}, "prefix_len must be within input_len"),
         ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
+        ({"first_repetitions": 2}, "first_repetitions needs kind 'batch' or 'offline'"),
+        ({"kind": "offline", "repetitions": 3, "first_repetitions": 2}, "at least one for each of its 3 repetitions"),
+        ({"kind": "offline", "first_repetitions": -1}, "first_repetitions must be 0, for none, or at least one"),
+        ({"kind": "offline", "first_repetitions": 10**6 + 1}, "at most 1,000,000"),
     ],
 )
 def test_contradictions_in_a_workload_are_named(changes, message):
@@ -30,6 +39,7 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
     plain = Workload("w", "offline", **traffic).definition()
     assert plain == {"kind": "offline", **traffic, "lengths": "fixed"}
     assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}
+    assert Workload("w", "offline", **traffic, first_repetitions=9).definition() == plain
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,61 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
         (Workload("w", "batch", stream=False), "latency", True),
         (Workload("w", "online"), "goodput", False),
         (Workload("w", "online", slo_ttft=0.1, slo_tpot=0.1), "goodput", True),
+        (BATCH, "decode_step", True),
+        (dataclasses.replace(BATCH, stream=False), "decode_step", True),
+        (dataclasses.replace(BATCH, stream=False), "ttft_first", False),
+        (dataclasses.replace(BATCH, first_repetitions=0), "prefill_time", False),
+        (dataclasses.replace(BATCH, output_len=1), "prefill_time", False),
+        (dataclasses.replace(BATCH, kind="online", num_prompts=8), "ttft_first", False),
+        (BATCH, "repetition_spread", True),
+        (dataclasses.replace(BATCH, repetitions=2), "repetition_spread", False),
+        # 5 times 63 steps, whatever the number of requests.
+        (BATCH, "itl_tail", True),
+        (dataclasses.replace(BATCH, repetitions=4), "itl_tail", False),
+        (BATCH, "itl_p99", False),
+        (dataclasses.replace(BATCH, output_len=300), "itl_p99", True),
+        (Workload("w", "online", num_prompts=20, output_len=16), "itl_p99", True),
+        (Workload("w", "online", num_prompts=298), "ttft_p99", False),
+        (Workload("w", "online", num_prompts=299), "ttft_p99", True),
+        (Workload("w", "offline", num_prompts=299, stream=False), "e2e_p99", True),
+        (Workload("w", "offline", num_prompts=299, stream=False), "tpot_p99", False),
+        (Workload("w", "batch", batch_size=1), "send_lag_p99", True),
     ],
 )
 def test_what_a_workload_yields(workload, metric, observed):
     assert workload.yields(metric) is observed
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"batch_size": 1}, 32),
+        ({"batch_size": 8}, 24),
+        ({"batch_size": 32, "repetitions": 7}, 16),
+        ({"batch_size": 128}, 5),
+        ({"batch_size": 256}, 5),
+        ({"batch_size": 256, "repetitions": 2}, 2),
+        ({"batch_size": 128, "repetitions": 9}, 9),
+        # Of 3,500 tokens each are worth 219 requests; what a prefix holds costs nothing.
+        ({"batch_size": 4, "input_len": 3500, "repetitions": 3}, 3),
+        ({"batch_size": 32, "input_len": 2048, "prefix_len": 1920}, 8),
+        ({"first_repetitions": 0}, 0),
+        ({"first_repetitions": 11}, 11),
+        ({"output_len": 1}, 0),
+        ({"kind": "online", "num_prompts": 8}, 0),
+    ],
+)
+def test_how_often_the_first_token_is_asked_for_alone(changes, count):
+    workload = dataclasses.replace(BATCH, **changes)
+    assert sum(workload.firsts(on_card=True)) == count
+    cheap = count if workload.first_repetitions is not None else min(count, workload.repetitions)
+    assert sum(workload.firsts(on_card=False)) == cheap
+
+
+@given(st.integers(1, 9), st.none() | st.integers(9, 99), st.integers(1, 300), st.booleans())
+def test_they_are_spread_evenly_over_the_repetitions(repetitions, firsts, size, on_card):
+    found = dataclasses.replace(BATCH, batch_size=size, repetitions=repetitions, first_repetitions=firsts).firsts(
+        on_card
+    )
+    assert len(found) == repetitions
+    assert max(found) - 1 <= min(found) >= 1
