@@ -170,7 +170,7 @@ STREAMS = streams(
     (
         "fields",
         "`id`, `retry`, `event` and unknown fields",
-        mapped(PLAIN, b"data: {", b"id: 7\nretry: 9\nevent: message\nx: 1\ndata: {"),
+        mapped(PLAIN, b"data: {", b"id: 7\nretry: 9\nevent: message\nx: 1\n<y>\ndata: {"),
         {},
     ),
     ("empty-data", "events without data", mapped(PLAIN, b"data: {", b"data:\n\ndata\n\ndata: {"), {}),
@@ -368,10 +368,10 @@ STREAMS = streams(
         {"error": "malformed JSON in event: {"},
     ),
     (
-        "html-between",
-        "a proxy's HTML between events",
-        ended([*tokens(3), (due(3), b"<html>sorry</html>\n\n")]),
-        {"error": "malformed event stream: <html>sorry</html>"},
+        "html-instead",
+        "a proxy's page where the stream breaks off",
+        [*tokens(3), (due(3), b"<html>\r\n<h1>Sorry</h1>\r\nlater\r\n</html>\r\n")],
+        {"error": "stream ended after 3 events without [DONE]: <html> <h1>Sorry</h1> </html>"},
     ),
     ("after-done", "events after `[DONE]`", ended(tokens(), DONE, data(final())), {"error": "data after [DONE]"}),
 )
