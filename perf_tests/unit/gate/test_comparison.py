@@ -102,6 +102,46 @@ def test_a_metric_that_vanished_is_named_beside_those_that_did_not(tmp_path):
     assert compared(before, slow)[2] == 1
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"fingerprint": {"engine": "vllm", "dtype": "float16"}}, "not comparable: fingerprint.dtype: None -> float16"),
+        ({"fingerprint": {"engine": "sglang"}}, "not comparable: fingerprint.engine: vllm -> sglang"),
+        ({"workload": {"kind": "batch", "input_len": 64}}, "not comparable: workload.input_len: None -> 64"),
+        (
+            {"fingerprint": dict.fromkeys("abc", "1\n2")},
+            "not comparable: fingerprint.a: None -> 1 2; fingerprint.b: None -> 1 2; fingerprint.c: None -> 1 2; and 1 more",
+        ),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_compared(tmp_path, changed, reason):
+    """Be it as fast: another precision or another length is another thing."""
+    cells = {"x": dealt({"latency": [1.0] * 3})}
+    before, after = results(tmp_path / "a.json", cells), results(tmp_path / "b.json", cells, **changed)
+    verdicts, new, status = compared(before, after)
+    assert ({key: one.reason for key, one in verdicts.items()}, new, status) == ({("x", "everything"): reason}, [], 2)
+    both = tmp_path / "runs"
+    both.mkdir()
+    for i, path in enumerate((before, after)):
+        boots = json.loads(path.read_text())
+        for boot in boots["benchmarks"][0]["extra_info"]["boots"]:
+            boot["boot"] += f" of {i}"
+        (both / path.name).write_text(json.dumps(boots))
+    with pytest.raises(UsageError, match=r"b\.json: x: not measured like the runs before it: "):
+        compared(both, before)
+
+
+def test_a_file_without_a_fingerprint_is_said_to_have_none(tmp_path):
+    cells = {"x": dealt({"latency": [1.0] * 3})}
+    before, after = results(tmp_path / "a.json", cells), tmp_path / "b.json"
+    after.write_text(json.dumps(json.loads(before.read_text()) | {"machine_info": {}}))
+    _, new, status = compared(before, after)
+    assert (new, status) == (
+        [f"{after}: no fingerprint, as baselines have one: nothing tells whether both are of one deployment"],
+        0,
+    )
+
+
 def test_a_direction_is_of_something_that_is_there(tmp_path, capsys):
     before = result(tmp_path / "a.json", [1.0] * 3, {"tps": "1000.0"})
     after = result(tmp_path / "b.json", [1.0] * 3, {"tps": "500.0"})
