@@ -157,6 +157,24 @@ def test_a_direction_is_of_something_that_is_there(tmp_path, capsys):
         compared(bare, before, {"tps": "higher"})
 
 
+@pytest.mark.parametrize("number", [2**53 + 1, 10**30 + 1, str(2**53 + 1), -(2**53) - 1])
+def test_digits_that_would_be_lost_are_not_called_equal(tmp_path, number):
+    one, other = (result(tmp_path / f"{i}.json", [1.0] * 3, {"sum": value}) for i, value in enumerate((2**53, number)))
+    with pytest.raises(
+        UsageError, match=r"test_x: extra_info\.sum: of whole numbers beyond 9,007,199,254,740,992 not every"
+    ):
+        compared(one, other, {"sum": "equal"})
+    assert compared(one, one, {"sum": "equal"})[2] == 0
+    assert compared(other, other, {"sum": "lower"})[2] == 0
+
+
+def test_a_key_may_hold_an_equals_sign_and_a_name_a_line_end(tmp_path, capsys):
+    path = result(tmp_path / "a.json", [1.0] * 3, {"p99[rate=4]": 5}, name="test_x[a\nb]")
+    assert main([path, path, "--direction", "p99[rate=4]=lower"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "p99[rate=4]" in line]
+    assert row.startswith("test_x[a b] ")
+
+
 def test_nan_matters_where_it_is_judged(tmp_path):
     odd = result(tmp_path / "a.json", [1.0] * 3, {"tpot": math.nan, "tps": 5})
     assert main([odd, odd]) == 0
