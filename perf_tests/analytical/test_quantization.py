@@ -16,7 +16,7 @@ from fixtures.analytical.architecture import from_config
 from fixtures.analytical.hardware import gpu
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import PRECISIONS
-from fixtures.analytical.quantization import MOST_MODULES, kv_bytes_of_file, precision_of_file
+from fixtures.analytical.quantization import MOST_MODULES, REMEDY, kv_bytes_of_file, precision_of_file
 from fixtures.analytical.step import Setup
 from fixtures.errors import UsageError
 from fixtures.models.model import Model
@@ -215,12 +215,26 @@ def test_a_part_that_is_left_out_takes_its_16_bits(part):
         (GPTQ | {"lm_head": True}, "quantization_config.lm_head: a quantised output head"),
         (GPTQ | {"dynamic": {"+:.*down.*": {"bits": 8}}}, "quantization_config.dynamic: other bits for some modules"),
         (GPTQ | {"dynamic": {"-:[": {}}}, r"quantization_config.dynamic: '\[' is no pattern"),
-        (GPTQ | {"modules_in_block_to_quantize": ["q_proj"]}, "only some modules of the attention are quantised"),
+        (
+            GPTQ | {"modules_in_block_to_quantize": ["q_proj"]},
+            "modules_in_block_to_quantize: of the attention .*q_proj is quantised and .*k_proj is not",
+        ),
         (AWQ | {"bits": 3}, "quantization_config.bits: expected 4 or 8, found 3"),
         (AWQ | {"modules_to_not_convert": ["gate"]}, "modules_to_not_convert: it may or may not mean .*gate_proj"),
         (AWQ | {"modules_to_not_convert": "gate"}, "modules_to_not_convert: expected a list of names"),
-        (FP8 | {"ignored_layers": ["model.layers.0.mlp"]}, "quantization_config: only some modules of the mlp"),
-        (FP8 | {"ignored_layers": ["self_attn", "mlp"]}, "quantization_config: it leaves every module"),
+        (
+            FP8 | {"ignored_layers": ["model.layers.0.mlp"]},
+            "ignored_layers: of the mlp .*1.mlp.* is quantised and .*0.mlp",
+        ),
+        (
+            FP8 | {"modules_to_not_convert": ["model.layers.0.mlp"]},
+            "quantization_config.modules_to_not_convert: of the mlp",
+        ),
+        (
+            W8A8 | {"ignore": ["re:.*layers.1.*"]},
+            "quantization_config.ignore: of the attention .*0.* is quantised and .*1",
+        ),
+        (FP8 | {"ignored_layers": ["self_attn", "mlp"]}, "quantization_config.ignored_layers: it leaves every module"),
         (FP8 | {"weight_block_size": [128]}, "quantization_config.weight_block_size: expected two positive numbers"),
         (FP8 | {"store_dtype": "int4"}, "quantization_config.store_dtype: "),
         (W8A8 | {"config_groups": None}, "quantization_config.config_groups: it is missing"),
@@ -251,6 +265,7 @@ def test_what_is_not_understood_is_refused_by_its_key(quantization, message):
     with pytest.raises(UsageError, match=message) as caught:
         read(quantization)
     assert str(caught.value).startswith("file: quantization_config")
+    assert str(caught.value).endswith(f"; {REMEDY}")
     assert "\n" not in str(caught.value)
 
 

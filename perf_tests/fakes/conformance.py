@@ -170,7 +170,7 @@ STREAMS = streams(
     (
         "fields",
         "`id`, `retry`, `event` and unknown fields",
-        mapped(PLAIN, b"data: {", b"id: 7\nretry: 9\nevent: message\nx: 1\ndata: {"),
+        mapped(PLAIN, b"data: {", b"id: 7\nretry: 9\nevent: message\nx: 1\n<y>\ndata: {"),
         {},
     ),
     ("empty-data", "events without data", mapped(PLAIN, b"data: {", b"data:\n\ndata\n\ndata: {"), {}),
@@ -181,6 +181,12 @@ STREAMS = streams(
         {},
     ),
     ("open-done", "a last line `data: [DONE]` that nothing ends", ended(tokens(), data(final()), b"data: [DONE]"), {}),
+    (
+        "error-of-nothing",
+        "an `error` of empty fields in every event",
+        ended(tokens(error={"message": "", "code": None}), data(final()), DONE),
+        {},
+    ),
     (
         "error-null",
         '`"error": null` in every event',
@@ -368,10 +374,16 @@ STREAMS = streams(
         {"error": "malformed JSON in event: {"},
     ),
     (
-        "html-between",
-        "a proxy's HTML between events",
-        ended([*tokens(3), (due(3), b"<html>sorry</html>\n\n")]),
-        {"error": "malformed event stream: <html>sorry</html>"},
+        "chat",
+        "chunks of /v1/chat/completions",
+        ended([(due(i), data({"choices": [{"index": 0, "delta": {"content": " x"}}]})) for i in range(TOKENS)]),
+        {"error": "the server answers as /v1/chat/completions does, with text in `delta`"},
+    ),
+    (
+        "html-instead",
+        "a proxy's page where the stream breaks off",
+        [*tokens(3), (due(3), b"<html>\r\n<h1>Sorry</h1>\r\nlater\r\n</html>\r\n")],
+        {"error": "stream ended after 3 events without [DONE]: <html> <h1>Sorry</h1> </html>"},
     ),
     ("after-done", "events after `[DONE]`", ended(tokens(), DONE, data(final())), {"error": "data after [DONE]"}),
 )
@@ -530,6 +542,21 @@ HTTP = [
             {"closes": True, "error": "malformed HTTP response: Invalid character in chunk size"},
         ),
         (
+            "gzip-chunked",
+            "a transfer coding beside the chunks",
+            wire(PLAIN, f"{HEAD}Transfer-Encoding: gzip\r\n"),
+            {"error": "the response is encoded as gzip, though identity was asked for: mind proxies"},
+        ),
+        (
+            "upgrade",
+            "a change of the protocol",
+            [(0.01, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")],
+            {
+                "closes": True,
+                "error": "malformed HTTP response: it changes to another protocol, which nobody asked for",
+            },
+        ),
+        (
             "gzip",
             "a compressed body, though identity was asked for",
             wire(PLAIN, f"{HEAD}Content-Encoding: gzip\r\n"),
@@ -562,6 +589,12 @@ ERRORS = [
             ended(
                 tokens(3), data({"choices": [{"text": "", "finish_reason": "error", "error": {"message": LOST}}]}), DONE
             ),
+            SERVER_SAYS,
+        ),
+        (
+            "error-status",
+            '`{"status": "error", "msg": ...}` in the stream',
+            ended(tokens(3), data({"status": "error", "msg": LOST}), DONE),
             SERVER_SAYS,
         ),
         (

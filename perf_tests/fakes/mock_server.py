@@ -281,6 +281,8 @@ class Stream:
             self.write(b'data: {"choices": [{"te\n\n')
         elif fault == "bad-sse":
             self.write(b"<html>proxy error</html>\n\n")
+            self.send(b"0\r\n\r\n")
+            return
         else:
             self.write(self.event("→é" if self.fault == "split-characters" else "x"))
         self.written.append(now)

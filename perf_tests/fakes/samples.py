@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fixtures.store.sample import Sample
@@ -35,7 +36,16 @@ def dealt(values: Mapping[str, Sequence[float]], hosts: Sequence[str] = ("a", "b
     ]
 
 
-def results(path: Path, cells: Mapping[str, Sequence[Sample]]) -> Path:
-    """Write a file of this suite's kind: boots by the cell's name."""
-    path.write_text(json.dumps({"benchmarks": [record(name, boots) for name, boots in cells.items()]}))
+def results(
+    path: Path,
+    cells: Mapping[str, Sequence[Sample]],
+    fingerprint: Mapping[str, Any] = MappingProxyType({"engine": "vllm"}),
+    workload: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a file of this suite's kind: boots by the cell's name, all of one workload."""
+    document = {
+        "machine_info": {"fingerprint": dict(fingerprint)},
+        "benchmarks": [record(name, boots, workload) for name, boots in cells.items()],
+    }
+    path.write_text(json.dumps(document))
     return path

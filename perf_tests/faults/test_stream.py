@@ -123,7 +123,9 @@ def test_what_is_odd_and_right_counts(options, chunks):
         ),
         pytest.param("bad-json", "malformed JSON in event", marks=fault("Stream", "half an event", FAILS, quick=True)),
         pytest.param(
-            "bad-sse", "malformed event stream: <html>", marks=fault("Stream", "HTML between events", FAILS, quick=True)
+            "bad-sse",
+            r"without \[DONE\]: <html>proxy error</html>",
+            marks=fault("Stream", "HTML instead of the rest", FAILS, quick=True),
         ),
         pytest.param(
             "cut",

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.client.event_stream import Event, events
-from fixtures.client.request import StreamError
 
 pytestmark = pytest.mark.cpu
 
@@ -81,6 +80,7 @@ def test_what_is_not_dispatched_is_kept_for_its_words():
     ]
 
 
-def test_a_page_between_events_is_malformed():
-    with pytest.raises(StreamError, match="malformed event stream: <html>"):
-        list(events([(0.0, b"data: x\n\n<html>\n")]))
+def test_a_page_between_events_is_none_of_them():
+    body = [(0.0, b"data: x\n<html>\n\ndata: y\n\n")]
+    assert [event.data for event in dispatched(body)] == [b"x", b"y"]
+    assert Event(0.0, b"<html>", dispatched=False) in list(events(body))

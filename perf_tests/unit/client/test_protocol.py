@@ -78,7 +78,7 @@ def test_what_is_odd_and_right_counts(fault):
     [
         ("html", "expected text/event-stream, got text/html"),
         ("bad-json", "malformed JSON in event"),
-        ("bad-sse", "malformed event stream: <html>proxy error"),
+        ("bad-sse", r"stream ended after 2 events without \[DONE\]: <html>proxy error"),
         ("cut", "ended the connection mid-stream, after 2 events"),
         ("no-done", r"without \[DONE\]"),
         ("wrong-count", "asked for 8 tokens, the server's usage says 7"),

@@ -6,7 +6,8 @@ from fixtures.deployments import cell, deployment
 from fixtures.engines import commands
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
-from fixtures.hardware.fingerprint import differences, fingerprint
+from fixtures.gate.differences import differences
+from fixtures.hardware.fingerprint import fingerprint
 from fixtures.store import baseline
 from perf_tests.fakes.deployments import SPREAD, load
 

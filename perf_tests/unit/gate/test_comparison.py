@@ -102,6 +102,46 @@ def test_a_metric_that_vanished_is_named_beside_those_that_did_not(tmp_path):
     assert compared(before, slow)[2] == 1
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"fingerprint": {"engine": "vllm", "dtype": "float16"}}, "not comparable: fingerprint.dtype: None -> float16"),
+        ({"fingerprint": {"engine": "sglang"}}, "not comparable: fingerprint.engine: vllm -> sglang"),
+        ({"workload": {"kind": "batch", "input_len": 64}}, "not comparable: workload.input_len: None -> 64"),
+        (
+            {"fingerprint": dict.fromkeys("abc", "1\n2")},
+            "not comparable: fingerprint.a: None -> 1 2; fingerprint.b: None -> 1 2; fingerprint.c: None -> 1 2; and 1 more",
+        ),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_compared(tmp_path, changed, reason):
+    """Be it as fast: another precision or another length is another thing."""
+    cells = {"x": dealt({"latency": [1.0] * 3})}
+    before, after = results(tmp_path / "a.json", cells), results(tmp_path / "b.json", cells, **changed)
+    verdicts, new, status = compared(before, after)
+    assert ({key: one.reason for key, one in verdicts.items()}, new, status) == ({("x", "everything"): reason}, [], 2)
+    both = tmp_path / "runs"
+    both.mkdir()
+    for i, path in enumerate((before, after)):
+        boots = json.loads(path.read_text())
+        for boot in boots["benchmarks"][0]["extra_info"]["boots"]:
+            boot["boot"] += f" of {i}"
+        (both / path.name).write_text(json.dumps(boots))
+    with pytest.raises(UsageError, match=r"b\.json: x: not measured like the runs before it: "):
+        compared(both, before)
+
+
+def test_a_file_without_a_fingerprint_is_said_to_have_none(tmp_path):
+    cells = {"x": dealt({"latency": [1.0] * 3})}
+    before, after = results(tmp_path / "a.json", cells), tmp_path / "b.json"
+    after.write_text(json.dumps(json.loads(before.read_text()) | {"machine_info": {}}))
+    _, new, status = compared(before, after)
+    assert (new, status) == (
+        [f"{after}: no fingerprint, as baselines have one: nothing tells whether both are of one deployment"],
+        0,
+    )
+
+
 def test_a_direction_is_of_something_that_is_there(tmp_path, capsys):
     before = result(tmp_path / "a.json", [1.0] * 3, {"tps": "1000.0"})
     after = result(tmp_path / "b.json", [1.0] * 3, {"tps": "500.0"})
@@ -115,6 +155,24 @@ def test_a_direction_is_of_something_that_is_there(tmp_path, capsys):
     assert ({key: one.reason for key, one in verdicts.items()}, status) == ({("test_x", "tps"): f"not in {bare}"}, 2)
     with pytest.raises(UsageError, match="no benchmark of .*c.json has this"):
         compared(bare, before, {"tps": "higher"})
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 10**30 + 1, str(2**53 + 1), -(2**53) - 1])
+def test_digits_that_would_be_lost_are_not_called_equal(tmp_path, number):
+    one, other = (result(tmp_path / f"{i}.json", [1.0] * 3, {"sum": value}) for i, value in enumerate((2**53, number)))
+    with pytest.raises(
+        UsageError, match=r"test_x: extra_info\.sum: of whole numbers beyond 9,007,199,254,740,992 not every"
+    ):
+        compared(one, other, {"sum": "equal"})
+    assert compared(one, one, {"sum": "equal"})[2] == 0
+    assert compared(other, other, {"sum": "lower"})[2] == 0
+
+
+def test_a_key_may_hold_an_equals_sign_and_a_name_a_line_end(tmp_path, capsys):
+    path = result(tmp_path / "a.json", [1.0] * 3, {"p99[rate=4]": 5}, name="test_x[a\nb]")
+    assert main([path, path, "--direction", "p99[rate=4]=lower"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "p99[rate=4]" in line]
+    assert row.startswith("test_x[a b] ")
 
 
 def test_nan_matters_where_it_is_judged(tmp_path):

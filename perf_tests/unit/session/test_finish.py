@@ -44,7 +44,7 @@ class Ending:
         self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
         self.measured = {self.first: [boot_of("1")], self.second: [boot_of("1", 2.0)]}
 
-    def finish(self, records=True, candidate="", meanwhile=lambda: None, **options):
+    def finish(self, records=True, candidate="", meanwhile=lambda: None, notes=(), **options):
         """How the session ends; verdicts are given before, as tests would ask for them, and something happens meanwhile."""
         config = SessionConfig(
             Options(**options),
@@ -56,6 +56,7 @@ class Ending:
             BEGAN,
             self.directory / "run",
             self.session,
+            notes,
         )
         self.judge.reference.candidate = candidate
         self.session.boots.update(self.measured)
@@ -183,7 +184,7 @@ def test_a_cell_without_a_valid_boot_is_left_out_and_named(ending):
     done = ending.finish(update_baselines="replace")
     assert not done.failed
     assert list(ending.files()) == [ending.path(ending.first)]
-    assert texts(done, "error") == [f"left out of the baselines, every boot is invalid: {ending.second.id}"]
+    assert texts(done, "error") == [f"left out of the baselines, every boot is invalid: {ending.second.id} (throttled)"]
 
 
 def test_baselines_and_history_fail_on_their_own(ending, tmp_path):
@@ -253,6 +254,31 @@ def test_what_engines_do_not_tell_is_a_warning_with_the_blocks_that_it_is_said_o
     assert f"{one}, {other}: {untold}" in texts(done, "warning")
     assert f"{other}: vLLM 9 has not been seen" in texts(done, "warning")
     assert untold in (ending.directory / "run" / "report.html").read_text().replace("&#39;", "'")
+
+
+def test_why_verdicts_are_invalid_is_said_once(ending):
+    for cell, share in ((ending.first, 4), (ending.second, 3)):
+        ending.measured[cell] = [boot_of("1", invalid=f"{share} of 4 streams came at once")]
+    said = f"invalid, {ending.first.id}, {ending.second.id}: 4 of 4 streams came at once"
+    assert [text for text in texts(ending.finish(records=False), "warning") if "invalid" in text] == [said]
+
+
+def test_what_streams_did_not_show_is_said_once_also_where_it_is_not_judged(ending):
+    reason = "4 of 4 streams came at once"
+    for cell in (ending.first, ending.second):
+        (boot,) = ending.measured[cell]
+        ending.measured[cell] = [dataclasses.replace(boot, unseen=reason)]
+    done = ending.finish(records=False)
+    said = [text for text in texts(done, "warning") if reason in text]
+    assert said == [f"not seen, {ending.first.id}, {ending.second.id}: {reason}"]
+
+
+def test_what_became_of_the_users_data_is_said_at_the_end_too(ending):
+    """The head of a session has scrolled away by then, and the reports never had it."""
+    note = "--sharegpt: m: lengths alone (there is no tokenizer.json)"
+    done = ending.finish(records=False, notes=(note,))
+    assert Remark(note) in done.remarks
+    assert note in done.run.remarks
 
 
 def test_cells_of_the_baseline_that_nothing_measures_are_named_by_file(next_night):
