@@ -28,7 +28,7 @@ RULE = (ROOT / "fixtures" / "gate", ROOT / "fixtures" / "studies" / "gate")
 PLACES = {str(path.relative_to(ROOT)) for path in (PAGE, FIGURE)}
 # Digests of the rule and of the outcome, by where the outcome stands.
 # Files beside the rule that compare files: no simulation runs them.
-NOT_SIMULATED = ("comparison.py", "results.py", "differences.py")
+NOT_SIMULATED = ("gate/comparison.py", "gate/results.py", "gate/differences.py", "fixtures/gate/__main__.py")
 Record = dict[str, list[str]]
 _BLOCK = re.compile(r"(```text\n\$ python -m fixtures\.studies\.gate ([^(\n]+?)(?: +\([^\n]*)?\n)(.*?)(```)", re.DOTALL)
 
@@ -104,7 +104,10 @@ def digest(text: str) -> str:
 def digest_of_rule(directories: tuple[Path, ...] = RULE) -> str:
     """A digest of all code in the directories, but for comments, docstrings, layout and what ``--help`` prints."""
     files = [
-        path for directory in directories for path in sorted(directory.rglob("*.py")) if path.name not in NOT_SIMULATED
+        path
+        for directory in directories
+        for path in sorted(directory.rglob("*.py"))
+        if not str(path).endswith(NOT_SIMULATED)
     ]
     return digest("\n".join(f"{path.name} {_code(ast.parse(path.read_text(encoding='utf-8')))}" for path in files))
 
