@@ -61,8 +61,8 @@ FAKE = (
         tolerances={"latency": 0.5, "peak_memory": 0.5},
     )
     + workload("startup", "startup")
-    + workload("batch-1", "batch", batch_size=1, repetitions=3)
-    + workload("batch-4", "batch", batch_size=4, repetitions=1)
+    + workload("batch-1", "batch", batch_size=1, repetitions=3, first_repetitions=3)
+    + workload("batch-4", "batch", batch_size=4, repetitions=1, first_repetitions=1)
 )
 # Completions that a boot of FAKE has served when batch-1 is measured: a pass of warm-up and three repetitions, each of them in
 # full and for one token.
