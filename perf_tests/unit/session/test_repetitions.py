@@ -135,6 +135,16 @@ def test_without_them_nothing_more_is_sent(tmp_path):
     assert "repetition_spread" in found.sample.metrics
 
 
+@pytest.mark.parametrize(("hardware", "count"), [("H200", 32), ("cpu", REPETITIONS)])
+def test_a_card_is_asked_more_often_than_a_processor(tmp_path, hardware, count):
+    """By the deployment: whether the server runs on one is not asked."""
+    batch = workload("cell", "batch", batch_size=1, input_len=8, output_len=3, repetitions=REPETITIONS)
+    chosen = load(tmp_path, head(["llama-3.1-8b"], hardware=hardware) + batch)
+    with mock_server("--ttft", "0.004", "--gap", "0.002") as url:
+        sample = Measurer(chosen, []).measure(cells(chosen)[0], attach(url, "mock", "openai", ""))
+    assert [len(sample.repetitions[name]) for name in ("prefill_time", "decode_step")] == [count, REPETITIONS]
+
+
 WORKLOAD = Workload("w", "batch", batch_size=1, input_len=8, output_len=3, repetitions=2)
 LATE_SECONDS = 0.1
 
