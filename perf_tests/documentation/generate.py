@@ -85,6 +85,7 @@ PAGES = (
 TEXTS = (
     *(Part(GOLDEN / name, lambda _, text=text: text()) for name, text in golden.TEXTS.items()),
     Part(screens.PAGE, screens.filled),
+    Part(screens.README, screens.demonstrated),
 )
 NAMES = {part.name for part in (*DATA, *PAGES, *TEXTS)} | simulations.PLACES
 

@@ -1,6 +1,7 @@
 """How a cell is measured: what the server has seen by the time that a repetition counts."""
 
 import dataclasses
+import datetime
 
 import pytest
 
@@ -73,6 +74,8 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
             cell, dataclasses.replace(attach(url, "mock", "sglang", ""), engine=ENGINES["sglang"])
         )
     assert sample.metrics["completed"] == BATCH
+    assert sample.provenance["load"] >= 0
+    assert datetime.datetime.fromisoformat(sample.provenance["measured"]).tzinfo is datetime.UTC
     assert sample.provenance["execution"]["once warm"].startswith(f"left as it was: {url}/freeze_gc: HTTP Error 404")
 
 
