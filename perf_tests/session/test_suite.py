@@ -335,11 +335,14 @@ def test_collection_imports_no_engine(pytestconfig):
 
 @pytest.mark.cpu
 def test_what_measures_nothing_imports_nothing_that_is_slow_to_import():
-    slow = ("pandas", "scipy", "jinja2", "matplotlib", "tokenizers", "uvloop", "tabulate", "fixtures.report.page")
+    slow = (
+        *("pandas", "scipy", "jinja2", "matplotlib", "tokenizers", "uvloop", "tabulate", "fixtures.report.page"),
+        *("hypothesis.core", "anyio"),
+    )
     code = (
         "import sys, pytest\n"
         "for options in (['--help'], ['--collect-only', '-q', '-m', 'serving']):\n"
-        "    pytest.main([*options, '-p', 'no:cacheprovider', '-p', 'no:anyio'])\n"
+        "    pytest.main([*options, '-p', 'no:cacheprovider'])\n"
         f"    print('IMPORTED', [name for name in {slow} if name in sys.modules])\n"
         "print('MODULES', *(name for name in sys.modules if name.startswith('perf_tests.')))"
     )
