@@ -40,20 +40,22 @@ def test_a_suspicion_takes_the_recorded_boots_one_after_the_other(played):
     for entry in recorded["benchmarks"]:
         (cell,) = [cell for cell in config.cells if cell.id == entry["fullname"]]
         own, known = [boot["boot"] for boot in entry["extra_info"]["boots"]], config.session.boots[cell]
-        assert [boot.boot for boot in known] == own[-demo.NIGHT :][: len(known)]
+        night = [f"{boot}-again" for boot in own[-demo.NIGHT :]]
+        assert [boot.boot for boot in known] == night[: len(known)]
         earlier, _ = config.session.judge.reference.boots(cell)
-        assert [boot.boot for boot in earlier] == own[: -demo.NIGHT]
-        assert len(known) == demo.NIGHT, "what is open, and controls of which nothing is wrong"
+        assert [boot.boot for boot in earlier] == own
+        if cell.workload.kind != "startup":
+            assert len(known) > 1, "a suspicion takes further boots"
 
 
 def test_times_grow_rates_fall_and_what_is_no_time_stays():
     path = demo.RECORDED / f"{demo.SLOWED}.json"
-    before, after = json.loads(path.read_text()), demo.slowed(json.loads(path.read_text()), 2.0)
+    before, after = json.loads(path.read_text()), demo.with_night(json.loads(path.read_text()), 2.0)
     seen = set[str]()
     for cell, other in zip(before["benchmarks"], after["benchmarks"], strict=True):
-        boots, slow = cell["extra_info"]["boots"], other["extra_info"]["boots"]
-        assert boots[: -demo.NIGHT] == slow[: -demo.NIGHT]
-        for boot, slower in zip(boots[-demo.NIGHT :], slow[-demo.NIGHT :], strict=True):
+        boots, more = cell["extra_info"]["boots"], other["extra_info"]["boots"]
+        assert more[: len(boots)] == boots
+        for boot, slower in zip(boots[-demo.NIGHT :], more[len(boots) :], strict=True):
             ratios = {name: slower["metrics"][name] / value for name, value in boot["metrics"].items() if value}
             assert {ratios[name] for name in ratios.keys() & {"latency", "tpot_p50", "ttft_p99", "boot_time"}} <= {2.0}
             assert ratios.get("output_throughput", 0.5) == 0.5
@@ -76,7 +78,7 @@ def test_without_a_slowdown_nothing_regresses_and_the_report_is_named(tmp_path):
 def test_a_factor_that_slows_nothing_down_is_refused(factor):
     done = run_here(demo.main, f"--factor={factor}")
     assert done.returncode == 2
-    assert f"expected 1 or more, as 1.08 for 8% slower, found '{factor}'" in done.stderr
+    assert f"expected 1 or more, as 1.1 for 10% slower, found '{factor}'" in done.stderr
 
 
 @pytest.mark.documentation
