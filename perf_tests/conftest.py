@@ -41,6 +41,9 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_configure(config):
     """Register the profiles before Hypothesis looks for the one of its option; what needs no property doesn't import it."""
     if config.option.help or only_serving(config):
+        # Its plugin imports all of Hypothesis for the summary, which takes as long as everything else together.
+        if (plugin := config.pluginmanager.get_plugin("hypothesispytest")) is not None:
+            config.pluginmanager.unregister(plugin)
         return
     from hypothesis import Phase, settings
 

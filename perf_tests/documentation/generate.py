@@ -21,6 +21,7 @@ from fixtures.report.figures import svg
 from fixtures.store.files import write_atomically
 from perf_tests.documentation import (
     constants,
+    demo_recording,
     faults,
     figures,
     forms,
@@ -62,7 +63,14 @@ class Part:
 
 
 # Data that the code reads; in this order, as the second follows from the first.
-DATA = (Part(constants.PAGE, constants.filled), Part(LEDGER, ledger_numbers.filled))
+DATA = (
+    Part(constants.PAGE, constants.filled),
+    Part(LEDGER, ledger_numbers.filled),
+    *(
+        Part(demo_recording.DIRECTORY / f"{model}.json", lambda _, model=model: demo_recording.text(model))
+        for model in demo_recording.MODELS
+    ),
+)
 PAGES = (
     *(Part(page, tables.filled) for page in tables.PAGES),
     Part(metrics_page.PAGE, metrics_page.filled),
@@ -77,6 +85,7 @@ PAGES = (
 TEXTS = (
     *(Part(GOLDEN / name, lambda _, text=text: text()) for name, text in golden.TEXTS.items()),
     Part(screens.PAGE, screens.filled),
+    Part(screens.README, screens.demonstrated),
 )
 NAMES = {part.name for part in (*DATA, *PAGES, *TEXTS)} | simulations.PLACES
 

@@ -1,16 +1,24 @@
-"""The screen of docs/start.md: what its command prints, a session on the evidence."""
+"""Screens of the documentation: of docs/start.md what its command prints, of README what the demo does."""
 
+import itertools
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
+from fixtures.demo import __main__ as demo
+from fixtures.session import summary
 from perf_tests.documentation import evidence
 from perf_tests.paths import ROOT
 
-PAGE = ROOT / "docs" / "start.md"
+PAGE, README = ROOT / "docs" / "start.md", ROOT / "README.md"
+_DEMO = re.compile(r"(<!-- screen demo -->\n```text\n).*?(```\n<!-- /screen -->)", re.DOTALL)
+# Of the demo's cells those that README has room for, and the one whose regression it quotes.
+_CELLS = ("vllm/mixtral-8x7b/tp1/batch-1", "vllm/mixtral-8x7b/tp1/batch-8")
+_QUOTED = f"regression: tpot_p50 of {_CELLS[0]}:"
 _COMMAND = re.compile(r"^\$ pytest (-m serving --deployment=(\w+) --replay=)\S+(.*)$", re.MULTILINE)
 _SCREEN = re.compile(r"(```text\n)(  metric .*?)(\n```)", re.DOTALL)
 
@@ -21,6 +29,28 @@ def filled(text: str) -> str:
     text = _COMMAND.sub(lambda found: f"$ pytest {found[1]}{recording}{found[3]}", text)
     screen = _printed(_COMMAND.search(text)[0].removeprefix("$ pytest "))
     return _SCREEN.sub(lambda found: f"{found[1]}{screen}{found[3]}", text)
+
+
+def demonstrated(text: str) -> str:
+    """A page with what the demo prints of _CELLS, and below them."""
+    with tempfile.TemporaryDirectory() as directory:
+        demo.prepare(Path(directory, "recorded"), demo.FACTOR)
+        config, finished = demo.play(Path(directory, "recorded"), Path(directory, "artifacts"))
+        table = [line for line, _ in summary.results(config)]
+        below = [line for line, _ in summary.conclusion(config, finished) if directory not in line]
+    lines = table[:2]
+    for cell in _CELLS:
+        start = table.index(cell)
+        lines += ["...", cell] if lines == table[:2] else [cell]
+        lines += itertools.takewhile(lambda line: line.startswith(" "), table[start + 1 :])
+    start = next(i for i, line in enumerate(below) if line.startswith(_QUOTED))
+    steps = [line for line in below if line.startswith("  try next: ")]
+    end = below.index("", below.index(steps[-1]))
+    lines += ["...", "", below[start]]
+    lines += itertools.takewhile(lambda line: line.startswith("  "), below[start + 1 :])
+    lines += ["...", *steps, *below[end:]]
+    screen = "".join(f"{line}\n" for line in lines)
+    return _DEMO.sub(lambda found: f"{found[1]}{screen}{found[2]}", text)
 
 
 def _printed(options: str) -> str:

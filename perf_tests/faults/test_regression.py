@@ -1,6 +1,7 @@
 """Engines that got slower: confirmed in fresh boots, against baselines and against another engine of the same session."""
 
 import json
+import re
 import shlex
 import subprocess
 
@@ -19,17 +20,21 @@ def test_slower_in_every_boot(judged):
     judged.boots_with(SLOW)
     done = judged.run("--profile")
     assert done.status == 1
-    assert f"regression: {BLOCK}/batch-1 latency" in done.text
+    assert done.text.count(f"regression: latency of {BLOCK}/batch-1: ") == 1
     assert judged.verdicts()["batch-1 latency"] == judged.verdicts()["batch-4 latency"] == "regression"
     assert judged.verdicts()["startup kv_capacity"] == judged.verdicts()["batch-1 completed"] == "pass"
     assert judged.samples().count("batch-1") == 3
     trace = judged.artifacts / "profile" / f"{BLOCK}-batch-4".replace("/", "-") / "trace.json"
     assert json.loads(trace.read_text()) == {"completions": 4}
-    (command,) = {line for line in done.text.splitlines() if line.startswith("reproduce: ") and "batch-4" in line}
-    again = [*shlex.split(command.removeprefix("reproduce: ")), f"--artifacts={judged.directory / 'again'}", "-q"]
+    (command,) = re.findall(r"^  measure them again: (.*)$", done.text, re.MULTILINE)
+    assert f"--cells={BLOCK}/batch-4" in shlex.split(command)
+    again = [
+        *shlex.split(command.replace(f"--cells={BLOCK}/batch-1 ", "")),
+        f"--artifacts={judged.directory / 'again'}",
+    ]
     reproduced = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
     assert reproduced.returncode == 1, reproduced.stdout
-    assert "batch-4 latency" in reproduced.stdout
+    assert f"regression: latency of {BLOCK}/batch-4: " in reproduced.stdout
     assert "batch-1" not in reproduced.stdout
 
 

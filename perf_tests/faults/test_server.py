@@ -145,7 +145,7 @@ def test_slows_down(judged):
     judged.boots_with(f"--fault slow {BEFORE}")
     done = judged.run()
     assert done.status == 1
-    assert f"regression: {BLOCK}/batch-4 latency" in done.text
+    assert f"regression: latency of {BLOCK}/batch-4: " in done.text
     verdicts = judged.verdicts()
     assert verdicts.pop("batch-4 latency") == "regression"
     assert set(verdicts.values()) == {"pass"}

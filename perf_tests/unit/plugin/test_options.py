@@ -61,7 +61,9 @@ def test_nothing_else_reads_an_option():
 
 def test_without_options_everything_is_at_its_default():
     assert decoded() == Options()
-    assert decoded().max_boots == MAX_BOOTS
+    assert decoded().boots == MAX_BOOTS
+    assert decoded("--replay=x").boots == 1, "the last one stands for the run"
+    assert decoded("--replay=x", "--max-boots=3").boots == 3
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,27 @@ def test_it_opens_without_complaint_and_fits_its_window(chromium, report, pictur
     assert picture.stat().st_size > 50_000
 
 
+WIDE = "<style>* { content-visibility: visible !important } svg text { letter-spacing: 2px }</style>"
+# Labels that reach beyond their chart where that cuts them off, or beyond the window.
+CUT = """
+[...document.querySelectorAll('figure svg text, .finding svg text')].filter(text => {
+  const svg = text.ownerSVGElement, chart = svg.getBoundingClientRect(), label = text.getBoundingClientRect();
+  const over = label.left < chart.left - 1 || label.right > chart.right + 1
+            || label.top < chart.top - 1 || label.bottom > chart.bottom + 1;
+  return (over && getComputedStyle(svg).overflow !== 'visible') || label.left < 0 || label.right > innerWidth;
+}).map(text => text.textContent)
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_no_label_is_cut_off_even_in_a_wider_font_than_it_was_laid_out_for(chromium, report, width):
+    chromium.open(report, width, 900)
+    chromium.run(f"document.head.insertAdjacentHTML('beforeend', {WIDE!r})")
+    assert chromium.run("document.querySelectorAll('figure svg text').length") > 50
+    assert chromium.run(CUT) == []
+    assert chromium.run("document.documentElement.scrollWidth") == width
+
+
 def test_a_table_sorts_by_a_click_and_back_by_another(chromium, report):
     chromium.open(report)
     head = "document.querySelector('#roofline th:nth-child(3) button').click()"

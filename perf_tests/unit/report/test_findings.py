@@ -7,6 +7,7 @@ import pytest
 from fixtures.report import findings
 from fixtures.store.run import CellRecord
 from perf_tests.fakes.reported_runs import calm, judged, worse
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 
@@ -51,5 +52,57 @@ def test_findings_are_by_cell_the_worst_first_with_interval_and_next_steps():
     assert [one.metric for one in first.judged] == ["completed", "latency"]
     assert findings.change(first.judged[1]) == "400 ms -> 440 ms, +10.0% (95%: +8.0% to +12.0%)"
     assert first.advice[0] == "Look first at what changed since the baseline: driver 1 -> 2."
-    assert second.advice[0] == "The baseline has only 1 boot: --update-baselines=append adds more."
+    assert second.advice[0] == (
+        "The baseline has only 1 boot: runs of what it was measured with add more by --update-baselines=append."
+    )
     assert "1 boot could not decide: --max-boots=7 allows more" in second.advice[1]
+
+
+def advised(outcomes, engine="vllm", kind="batch", **run):
+    """The advice on each cell of a run with these outcomes of latency, a cell each, all of one block."""
+    block = dataclasses.replace(calm().blocks[0], engine=engine)
+    cells = tuple(
+        CellRecord(
+            str(i), block.id, str(i), {"kind": kind}, (), (judged("latency", one, value=1, baseline=1, change=0.1),)
+        )
+        for i, one in enumerate(outcomes)
+    )
+    found = findings.findings(dataclasses.replace(calm(), blocks=(block,), cells=cells, **run))
+    return {one.cell.id: " ".join(one.advice) for one in found}
+
+
+def test_no_new_baseline_is_advised_beside_a_regression_nor_where_none_can_be_written():
+    assert advised(["improvement"])["0"].startswith("Commit a new baseline (--update-baselines)")
+    beside = advised(["improvement", "regression", "regression"])["0"]
+    assert beside == (
+        "Commit no new baseline yet: it would hide what regressed in 1 and 1 other cell, maybe by the same cause."
+    )
+    assert advised(["improvement"], replayed=True)["0"] == ""
+    assert advised(["improvement"], candidate="vllm of new")["0"] == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "possible"),
+    [({}, True), ({"replayed": True}, False), ({"engine": "external"}, False), ({"kind": "startup"}, False)],
+)
+def test_the_profiler_is_advised_only_where_it_can_run(where, possible):
+    assert ("--profile" in advised(["regression"], **where)["0"]) is possible
+
+
+def test_a_change_that_is_not_possible_is_in_no_interval():
+    one = judged("latency", "pass", value=0.6, baseline=1.0, change=-0.4, error=0.5)
+    assert findings.interval(one) == (-1.0, pytest.approx(-0.4 + 1.96 * 0.5))
+    assert findings.change(one).endswith("(95%: -100.0% to +58.0%)")
+
+
+def test_commands_that_differ_in_their_cells_become_one():
+    commands = ["pytest -m x --cells=a --cells=b --max=1", "pytest -m x --cells=c --cells=a --max=1", "other --cells=a"]
+    assert findings.together(commands) == ["pytest -m x --cells=a --cells=b --cells=c --max=1", "other --cells=a"]
+    assert findings.together([]) == []
+
+
+def test_an_invalid_cell_that_was_not_judged_is_counted():
+    run = calm()
+    cells = (dataclasses.replace(run.cells[0], boots=(sample("b", "late"),), judged=()),)
+    head = findings.headline(dataclasses.replace(run, cells=cells))
+    assert (head.tone, head.sentence) == ("warn", "Nothing was judged: 1 cell invalid and not judged.")

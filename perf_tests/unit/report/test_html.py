@@ -66,6 +66,22 @@ def test_the_page_refers_to_nothing_outside_itself(everything):
     assert "default-src 'none'" in everything
 
 
+def test_when_each_cell_ran_is_shown_and_cards_only_where_there_are_any():
+    run, load = calm(), {"measured": "2026-03-31T02:19:30+00:00", "load": 3.25}
+    boots = tuple(
+        dataclasses.replace(boot, provenance=boot.provenance | load, conditions=()) for boot in run.cells[0].boots
+    )
+    text = rendered(dataclasses.replace(run, cells=(dataclasses.replace(run.cells[0], boots=boots),)))
+    assert "2026-03-31 02:19:30" in text
+    assert 'data-v="3.25">3.25' in text
+    assert "SM clock" not in text
+    state = {"index": 0, "sm_clock": 1980}
+    boots = tuple(dataclasses.replace(boot, conditions=(state,)) for boot in run.cells[0].boots)
+    text = rendered(dataclasses.replace(run, cells=(dataclasses.replace(run.cells[0], boots=boots),)))
+    assert "1980 MHz" in text
+    assert "When each cell was measured" not in text, "older samples do not tell"
+
+
 def test_sections_that_a_run_has_nothing_for_are_left_out(everything):
     ids = Elements(rendered(calm())).ids
     assert {"changed", "cells", "distributions", "environment", "everything"} <= ids

@@ -85,3 +85,9 @@ def test_a_change_is_never_shown_as_a_signed_zero(value, text):
 def test_the_tally(rows):
     assert table.tally(row.verdict for row in rows if row.verdict) == "2 pass, 1 regression"
     assert table.tally([]) == "nothing judged"
+
+
+def test_values_of_an_invalid_boot_that_was_not_judged_are_marked():
+    """As of a run that was interrupted before its verdicts."""
+    found = table.rows({CELL: sample("b", "the client was late", latency=0.5)}, {})
+    assert [(row.texts()[-1], row.markup) for row in found] == [("invalid", {"yellow": True})]

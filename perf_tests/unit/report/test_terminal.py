@@ -1,5 +1,7 @@
 """What the terminal shows below its table."""
 
+import dataclasses
+
 import pytest
 
 from fixtures.report import table, terminal
@@ -24,3 +26,17 @@ def test_the_terminal_reports_a_regression_in_a_sentence_and_what_to_try_next():
         f"  measure it again: pytest '--cells={EVIL}'",
     ]
     assert terminal.regressions(calm()) == []
+
+
+def test_what_to_try_next_stands_once_below_all_regressions():
+    run = worse()
+    first = run.cells[0]
+    judged = tuple(dataclasses.replace(one, command="pytest --cells=z" if one.command else "") for one in first.judged)
+    second = dataclasses.replace(first, id=f"{first.block}/z", judged=judged)
+    lines = [line for line, _ in terminal.regressions(dataclasses.replace(run, cells=(first, second)))]
+    assert sum(line.startswith("regression: ") for line in lines) == 4
+    assert [line for line in lines if line.startswith("  try next: ") or "again: " in line] == [
+        "  try next: Look first at what changed since the baseline: driver 1 -> 2.",
+        "  try next: Add --profile to record a trace with the engine's profiler.",
+        f"  measure them again: pytest '--cells={EVIL}' --cells=z",
+    ]

@@ -311,6 +311,26 @@ def test_an_improvement_asks_for_a_new_baseline_until_there_is_one(next_night):
     assert Remark(moved) in done.remarks
 
 
+def test_no_new_baseline_is_asked_for_beside_a_regression(next_night):
+    def both():
+        first, second = [key for key in next_night.session.verdicts if key[1] == "completed"]
+        for key, outcome in ((first, finish.Outcome.IMPROVEMENT), (second, finish.Outcome.REGRESSION)):
+            next_night.session.verdicts[key] = dataclasses.replace(next_night.session.verdicts[key], outcome=outcome)
+
+    done = next_night.finish(records=False, meanwhile=both)
+    told = "better than the baseline, but something regressed: find out why before a new baseline is committed"
+    assert Remark(told) in done.remarks
+    assert not [text for text in texts(done, "note") if "--update-baselines" in text]
+
+
+def test_a_cell_that_was_not_judged_says_that_it_is_invalid(ending):
+    """As in a run that was interrupted before its verdicts."""
+    ending.measured[ending.first] = [boot_of("1", invalid="the client was late")]
+    told = Remark(f"{ending.first.id} is invalid and was not judged: the client was late", "warning")
+    assert told in ending.finish(records=False, meanwhile=ending.session.verdicts.clear).remarks
+    assert told not in ending.finish(records=False).remarks
+
+
 def test_a_comparison_and_its_profiles_are_described(ending):
     ending.session.profiles[ending.first] = "run/profile/x"
     remarks = ending.finish(records=False, candidate="vllm of new").remarks
