@@ -117,8 +117,10 @@ class Checked:
         return subprocess.CompletedProcess(options, process.returncode, out, err)
 
     def forget(self):
+        """Boots too: the next one is the first again, with the faults that are planned for it."""
         shutil.rmtree(self.suite.artifacts)
         (self.suite.engine / "runs.jsonl").unlink(missing_ok=True)
+        (self.suite.engine / "boots.jsonl").write_text("")
 
     def record(self, cell):
         """What is kept of a cell: ``vllm/batch-32``."""
