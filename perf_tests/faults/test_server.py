@@ -117,7 +117,7 @@ def test_dies_at_the_first_request(judged):
         ),
         pytest.param(
             f"--fault http-503 {BEFORE}",
-            "4 of 4 requests failed, most often: HTTP 503: no worker is ready",
+            "8 of 8 requests failed, most often: HTTP 503: no worker is ready",
             marks=fault("Server", "answers 503 to requests", f"{INCONCLUSIVE}; what it answered is named", KEPT),
         ),
     ],
