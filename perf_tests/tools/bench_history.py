@@ -26,7 +26,6 @@ from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Trial
 from fixtures.history.__main__ import report
 from fixtures.history.points import FEWEST_NIGHTS, MAX_P, WINDOW, change_points
-from fixtures.metrics import METRICS
 from fixtures.store.history import Entry
 from fixtures.studies.gate import power
 from fixtures.studies.gate.power import World
@@ -166,8 +165,7 @@ def example() -> list[Entry]:
                 continue  # new
             centre = 2.0 if metric == "latency" else 0.02 if metric == "tpot_p50" else 9000.0
             value = centre * level(night) * rng.gauss(1, 0.01) * (1.1 if rng.random() < 0.03 else 1.0)
-            tolerance = METRICS[metric].tolerance
-            outcome = "regression" if abs(level(night) - 1) > 1.12 * tolerance else "pass"
+            outcome = "regression" if abs(level(night) - 1) > 1.12 * TOLERANCE else "pass"
             entries.append(
                 Entry(
                     time=began.isoformat(),
@@ -178,7 +176,7 @@ def example() -> list[Entry]:
                     value=value,
                     boots=1,
                     baseline=centre,
-                    tolerance=tolerance,
+                    tolerance=TOLERANCE,
                     outcome=outcome,
                     fingerprint="3f2a9c1b7d5e",
                     engine_version="0.26.0" if night < 22 else "0.26.1",
