@@ -164,6 +164,7 @@ def inheriting(boot, **variables):
         ({"OMP_NUM_THREADS": "2"}, []),
         ({"OMP_NUM_THREADS": "4"}, []),
         ({"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "1"}, []),
+        ({"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}, []),
         ({"OMP_NUM_THREADS": "8"}, ["OMP_NUM_THREADS 2 or 4 -> 8"]),
         ({}, ["OMP_NUM_THREADS 2 or 4 -> unset"]),
         ({"OMP_NUM_THREADS": "2", "NCCL_DEBUG": "INFO"}, ["NCCL_DEBUG unset -> INFO"]),
