@@ -149,14 +149,23 @@ def test_uncertainties_are_of_platforms_that_there_are():
             assert one.cells > 0
 
 
-def test_the_platform_of_an_engine_is_that_of_its_minor_version():
-    assert hardware().platform_of("vllm", "0.26.0") == "vllm-0.26"
-    assert hardware().platform_of("sglang", "0.5.17") == "sglang-0.5"
-    for engine, version in (
-        ("vllm", "0.2.6"),
-        ("vllm", "0.26-dev"),
-        ("vllm", ""),
-        ("sglang", "0.26.0"),
-        ("vllm", "1.0.26.0"),
-    ):
-        assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"
+@pytest.mark.parametrize(
+    ("engine", "version", "platform"),
+    [
+        ("vllm", "0.26.0", "vllm-0.26"),
+        ("vllm", "0.26.1.post1", "vllm-0.26"),
+        ("sglang", "0.5.17", "sglang-0.5"),
+        ("vllm", "0.33.0", "vllm-0.26"),
+        ("vllm", "1.0.26.0", "vllm-0.26"),
+        ("sglang", "0.26.0", "sglang-0.5"),
+    ],
+)
+def test_the_platform_of_a_release_is_the_newest_that_is_no_newer(engine, version, platform):
+    assert hardware().platform_of(engine, version) == platform
+
+
+@pytest.mark.parametrize(
+    ("engine", "version"), [("vllm", "0.2.6"), ("vllm", ""), ("vllm", "main-4f2"), ("sglang", "0.4.9"), ("other", "1.0")]
+)
+def test_older_and_unknown_releases_have_the_default_platform(engine, version):
+    assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"
