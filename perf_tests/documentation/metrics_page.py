@@ -36,6 +36,7 @@ def _table(defined: dict[str, str]) -> str:
 
 def _row(metric: Metric, definition: str) -> str:
     by_default = "judged" if metric.gated else "recorded"
+    by_default += f", recorded beside `{metric.unless}`" if metric.unless else ""
     kinds = ", ".join(metric.kinds)
     cells = (f"`{metric.name}`", metric.unit, metric.direction, f"{metric.tolerance:g}", by_default, kinds, definition)
     return f"| {' | '.join(cells)} |"

@@ -14,6 +14,12 @@ def test_ratios_are_recorded_in_x():
             assert one.of in METRICS
 
 
+def test_what_is_derived_names_what_observes_it():
+    derived = {one.name: METRICS[one.unless] for one in METRICS.values() if one.unless}
+    assert derived == {"decode_step": METRICS["tpot_p50"], "decode_time": METRICS["tpot_p50"]}
+    assert all(one.gated for one in derived.values())
+
+
 def test_metrics_of_a_kind_come_in_the_order_of_the_report():
     names = [metric.name for metric in metrics_of("startup")]
     assert names == [

@@ -290,6 +290,13 @@ def test_what_is_judged_by_its_own_value_is_so_here_too(tmp_path):
     assert compared(before, results(tmp_path / "d.json", {"x": dealt(cell)}))[2] == 2
 
 
+def test_what_is_derived_is_judged_where_nothing_observes_it(tmp_path):
+    derived, observed = {"decode_step": [0.01] * 3}, {"tpot_p50": [0.01] * 3}
+    for cell, judged in ((derived, "decode_step"), (derived | observed, "tpot_p50")):
+        path = results(tmp_path / "a.json", {"x": dealt(cell)})
+        assert [name for _, name in compared(path, path)[0]] == [judged]
+
+
 def test_a_direction_is_not_of_what_this_suite_judges_anyway(tmp_path):
     path = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3})})
     with pytest.raises(UsageError, match="--direction: latency: no benchmark"):

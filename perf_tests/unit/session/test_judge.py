@@ -116,6 +116,17 @@ def test_the_instruction_set_is_the_widest_that_the_processor_says_it_has():
     assert host.provenance()["instruction_set"] == (has[0] if has else platform.machine())
 
 
+@pytest.mark.parametrize(
+    ("name", "decode"),
+    [("batch-8", "tpot_p50"), ("batch-64", "decode_step"), ("offline-100", "decode_time"), ("online-8", "tpot_p50")],
+)
+def test_decode_is_judged_once_as_observed_where_it_is(tmp_path, name, decode):
+    deployment = dataclasses.replace(load("h200x1", ENGINES), gated=())
+    (cell,) = cells(deployment, [f"vllm/mixtral-8x7b/tp1/{name}"])
+    judged = {metric.name for metric in judge_beside(deployment, [cell], tmp_path).metrics(cell)}
+    assert judged & {"tpot_p50", "decode_step", "decode_time"} == {decode}
+
+
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     # What --strict-baselines would find, but for the kind of processor: that of the next machine isn't known.
     chosen = load("cpu", ENGINES)
