@@ -1,5 +1,6 @@
 """The composite of many metrics: its weights, its noise, and what a boot that lacks some of them tells."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ from fixtures.causes.panel import (
     composite,
     weights,
 )
+from fixtures.gate.noise import Noise
 from perf_tests.unit.causes.panels import drawn, panel
 
 pytestmark = pytest.mark.cpu
@@ -76,6 +78,20 @@ def test_with_few_boots_the_noise_is_the_most_that_it_can_be(boots):
     assert (noise.sigma == pytest.approx(0.01)) == (boots < OWN_NOISE)
     assert ("moved together" in noise.note) == (boots < OWN_NOISE)
     assert noise.boots == boots
+
+
+def test_noise_that_few_boots_tell_counts_for_its_share():
+    def degrees(*known):
+        noises = [Noise(1.0, 3, 0.01, degrees=one) for one in known]
+        made = dataclasses.replace(
+            panel(np.zeros((len(known), 3)), np.zeros((len(known), 1)), sigma=0.01), noises=noises
+        )
+        return made.standard(range(len(known))).noise.degrees
+
+    assert degrees(30, 30, 30) == pytest.approx(30)
+    assert degrees(math.inf, math.inf) == math.inf
+    assert 2 < degrees(2, 30, 30, 30) < 30
+    assert degrees(2, *[30] * 9) > degrees(2, 30, 30, 30)
 
 
 def test_a_baseline_whose_boots_hold_too_little_in_common_has_no_standard():
