@@ -63,6 +63,15 @@ def test_a_change_too_small_for_each_cell_is_told_without_a_regression_of_one():
     assert len(regressed) < 6
 
 
+def test_of_two_that_overlap_the_one_of_which_fewer_members_stayed_is_told():
+    """Of eight cells the last four moved: four of the five of one cause, two of the four of the other, which is narrower."""
+    seen = drawn(8, [0.0] * 4 + [0.05] * 4, boots=5)
+    causes = {"narrow": Candidate((2, 3, 4, 5)), "fitting": Candidate((3, 4, 5, 6, 7))}
+    found = attribute(seen, causes, list(causes), [4, 5, 6, 7])
+    assert set(found.told) == {"fitting"}
+    assert found.instead == {"narrow": "fitting"}
+
+
 def test_one_cell_alone_is_no_cause_and_is_explained_by_none():
     found, regressed = attributed(one=0.5)
     assert found.told == {}

@@ -1,5 +1,6 @@
 """A session with a change that many cells share: found together, told once, with the boots that it takes."""
 
+import datetime
 import functools
 import json
 from pathlib import Path
@@ -11,11 +12,14 @@ from fixtures.demo import __main__ as demo
 from fixtures.deployments.cell import cells
 from fixtures.gate.rule import MAX_BOOTS
 from fixtures.gate.verdict import Outcome
+from fixtures.history.causes import since
 from fixtures.metrics import METRICS
 from fixtures.report import common, findings, terminal
+from fixtures.session import record
 from fixtures.session.session import Session
 from fixtures.store.run import Run
 from perf_tests.fakes.deployments import TWIN, head, load, workload
+from perf_tests.fakes.history_entries import FIRST
 from perf_tests.fakes.judging import Draws, commit, judge_beside, judge_of_candidate
 from perf_tests.fakes.samples import sample
 
@@ -217,6 +221,21 @@ def test_a_candidate_is_told_by_cause_too(tmp_path):
     session = bench.ended(judge_of_candidate(bench.deployment, bench.every, tmp_path, own, slower))
     assert told(session) == {"speed"}
     assert sorted(explained(session)) == sorted(regressed(session))
+
+
+def test_the_history_keeps_a_nights_cause_and_tells_since_when_it_is_there(bench):
+    """A night without a change, then two with 5% longer steps."""
+    kept = []
+    for number, worse in enumerate((0.0, 0.05, 0.05)):
+        session = bench.night(lambda cell, metric, by=worse: by if metric == "decode_step" else 0.0)
+        began = FIRST + datetime.timedelta(days=number)
+        kept.append(record.entries(session, f"r{number}", began))
+    by_night = [{(entry.metric, entry.cause) for entry in night if entry.metric == "decode_step"} for night in kept]
+    assert by_night == [{("decode_step", "")}, {("decode_step", "vllm/decode")}, {("decode_step", "vllm/decode")}]
+    assert {entry.cause for night in kept for entry in night if entry.metric == "prefill_time"} == {""}
+    second = FIRST + datetime.timedelta(days=1)
+    assert since([entry for night in kept for entry in night]) == {"vllm/decode": second.isoformat()}
+    assert since(kept[0]) == {}
 
 
 # -- on recorded boots of a card --------------------------------------------------------------------------------------
