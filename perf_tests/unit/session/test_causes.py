@@ -1,5 +1,6 @@
 """A session with a change that many cells share: found together, told once, with the boots that it takes."""
 
+import dataclasses
 import datetime
 import functools
 import json
@@ -191,6 +192,23 @@ def test_without_a_baseline_there_is_none_in_common(tmp_path):
     found = bench.night(0.05).causes["vllm/decode"].verdict
     assert found.outcome is Outcome.NO_BASELINE
     assert "write it with --update-baselines" in found.reason
+
+
+def test_what_the_night_does_not_report_is_inconclusive_and_no_missing_baseline(bench):
+    own = bench.boot
+    bench.boot = lambda *args, **others: dataclasses.replace(own(*args, **others), metrics={"completed": 8.0})
+    verdicts = {one.verdict.outcome: one.verdict.reason for one in bench.night().causes.values()}
+    assert verdicts == {Outcome.INCONCLUSIVE: "fewer than two of its cells have told any of its metrics"}
+
+
+def test_two_cells_need_a_baseline(tmp_path):
+    bench = Bench(tmp_path)
+    for path in tmp_path.rglob(f"{MIXTURE}.json"):
+        path.unlink()
+    causes = bench.night(0.05).causes
+    assert causes["vllm/memory"].verdict.reason == "fewer than two of its cells have a baseline"
+    assert causes["vllm/moe"].verdict.outcome is Outcome.NO_BASELINE
+    assert causes["vllm/speed"].told, "by the other model's"
 
 
 def test_disturbed_boots_tell_nothing(bench):
