@@ -16,9 +16,9 @@ from perf_tests.paths import ROOT
 
 PAGE, README = ROOT / "docs" / "start.md", ROOT / "README.md"
 _DEMO = re.compile(r"(<!-- screen demo -->\n```text\n).*?(```\n<!-- /screen -->)", re.DOTALL)
-# Of the demo's cells those that README has room for, and the one whose regression it quotes.
+# Of the demo's cells those that README has room for, and the cause that it quotes.
 _CELLS = ("vllm/mixtral-8x7b/tp1/batch-1", "vllm/mixtral-8x7b/tp1/batch-8")
-_QUOTED = f"regression: tpot_p50 of {_CELLS[0]}:"
+_QUOTED = "regression: vllm/moe, "
 _COMMAND = re.compile(r"^\$ pytest (-m serving --deployment=(\w+) --replay=)\S+(.*)$", re.MULTILINE)
 _SCREEN = re.compile(r"(```text\n)(  metric .*?)(\n```)", re.DOTALL)
 
@@ -47,8 +47,8 @@ def demonstrated(text: str) -> str:
     steps = [line for line in below if line.startswith("  try next: ")]
     end = below.index("", below.index(steps[-1]))
     lines += ["...", "", below[start]]
-    lines += itertools.takewhile(lambda line: line.startswith("  "), below[start + 1 :])
-    lines += ["...", *steps, *below[end:]]
+    lines += itertools.takewhile(lambda line: line not in steps, below[start + 1 :])
+    lines += [*steps, *below[end:]]
     screen = "".join(f"{line}\n" for line in lines)
     return _DEMO.sub(lambda found: f"{found[1]}{screen}{found[2]}", text)
 

@@ -4,9 +4,11 @@ import json
 import re
 import shlex
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
+from fixtures.store import history
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
 from perf_tests.fakes.deployments import BLOCK
@@ -15,12 +17,37 @@ from perf_tests.paths import ROOT
 SLOW = "--gap 0.04"
 
 
-@fault("Engine", "slower in every boot", "regression after three boots, with the command that reproduces it")
+def outcomes(path):
+    """The items of a JUnit file by outcome, with their messages."""
+    found = {"passed": {}, "failure": {}, "skipped": {}}
+    for case in ElementTree.parse(path).iter("testcase"):
+        (child,) = [one for one in case if one.tag in found] or [None]
+        name = case.get("name").replace(f"{BLOCK}/", "")
+        found["passed" if child is None else child.tag][name] = "" if child is None else child.get("message")
+    return found
+
+
+@fault(
+    "Engine",
+    "slower in every boot",
+    "one regression for all cells after three boots, with the command that reproduces it",
+)
 def test_slower_in_every_boot(judged):
     judged.boots_with(SLOW)
-    done = judged.run("--profile")
+    junit, kept = judged.directory / "junit.xml", judged.directory / "history.jsonl"
+    done = judged.run("--profile", f"--junitxml={junit}", f"--history={kept}")
     assert done.status == 1
-    assert done.text.count(f"regression: latency of {BLOCK}/batch-1: ") == 1
+    assert done.text.count("\nregression: ") == 1, done.text
+    assert "\nregression: vllm/speed, every time and rate: worse by " in done.text
+    assert f"\n  latency of {BLOCK}/batch-1: " in done.text
+    items = outcomes(junit)
+    assert list(items["failure"]) == ["test_cause[vllm/speed]"]
+    assert "batch-1 latency" in items["failure"]["test_cause[vllm/speed]"]
+    for cell in ("batch-1", "batch-4"):
+        assert "told once, by test_cause[vllm/speed]" in items["skipped"][f"test_verdict[{cell}-latency]"]
+        (entry,) = [one for one in history.read(kept) if one.cell.endswith(cell) and one.metric == "latency"]
+        assert (entry.outcome, entry.cause) == ("regression", "vllm/speed")
+    assert "### regression: vllm/speed" in (judged.artifacts / "report.md").read_text()
     assert judged.verdicts()["batch-1 latency"] == judged.verdicts()["batch-4 latency"] == "regression"
     assert judged.verdicts()["startup kv_capacity"] == judged.verdicts()["batch-1 completed"] == "pass"
     assert judged.samples().count("batch-1") == 3
@@ -36,6 +63,27 @@ def test_slower_in_every_boot(judged):
     assert reproduced.returncode == 1, reproduced.stdout
     assert f"regression: latency of {BLOCK}/batch-4: " in reproduced.stdout
     assert "batch-1" not in reproduced.stdout
+
+
+@pytest.mark.faults
+def test_without_the_test_of_their_cause_cells_fail_by_themselves(judged):
+    judged.boots_with(SLOW)
+    junit = judged.directory / "junit.xml"
+    done = judged.run(f"--junitxml={junit}", "-k", "test_batch or test_verdict")
+    assert done.status == 1
+    assert set(outcomes(junit)["failure"]) == {"test_verdict[batch-1-latency]", "test_verdict[batch-4-latency]"}
+
+
+@fault("Engine", "slower in all cells, after one boot", "inconclusive in common too; fails with --strict-verdicts")
+@pytest.mark.faults
+def test_one_boot_confirms_no_cause(judged):
+    judged.boots_with(SLOW)
+    junit = judged.directory / "junit.xml"
+    done = judged.run("--max-boots=1", "--strict-verdicts", f"--junitxml={junit}")
+    assert done.status == 1
+    assert "test_cause[vllm/speed]" in outcomes(junit)["failure"]
+    assert "cause vllm/speed is inconclusive: worse by " in done.text
+    assert judged.run("--max-boots=1").status == 0
 
 
 @fault("Engine", "slower in one boot", "measured again in a fresh boot: pass")

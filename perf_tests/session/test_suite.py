@@ -63,7 +63,8 @@ def test_measure_store_compare_and_catch_a_slower_server(suite):
         slower = suite.run("--engine-url", url, f"--history={path}")
         moved = suite.run("--engine-url", url, "--update-baselines=append")
     assert slower.status == 1
-    assert "regression: latency of external/llama-3.1-8b-twin/tp1/batch-1: " in slower.text, slower.text
+    assert "\nregression: external/speed, every time and rate: worse by " in slower.text, slower.text
+    assert "\n  latency of external/llama-3.1-8b-twin/tp1/batch-1: " in slower.text
     assert "= FAILURES =" not in slower.text, "each regression is told once"
     assert "Traceback" not in slower.text
     assert moved.status == 0, moved.text

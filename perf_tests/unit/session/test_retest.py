@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.causes.attribution import Candidate
 from fixtures.deployments.cell import cells
 from fixtures.gate.rule import MAX_BOOTS, Step
-from fixtures.gate.trial import Trial
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session import session as session_module
 from fixtures.session.session import Session
+from fixtures.studies.causes import nights
 from fixtures.studies.gate import power
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.judging import Draws, commit, judge_beside
@@ -33,7 +34,10 @@ HEAD = head(max_model_len=256, gated=["latency"], tolerances={"latency": TOLERAN
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """What a session and the simulation come to, both as steps and boots, by draws [metrics, boots] of baseline and night."""
+    """What a session and the simulation come to, by draws [metrics, boots] of baseline and night.
+
+    Both as steps, told causes and boots.
+    """
     root = tmp_path_factory.mktemp("retest")
 
     def both(known, draws):
@@ -63,11 +67,14 @@ def compared(tmp_path_factory):
             for cell in every:
                 session.measure(cell)
         outcomes = [session.verdict(cell, METRICS["latency"]).outcome for cell in every]
+        told = {cause.name for cause in judge.causes if session.cause(cause).told}
 
         columns = iter(draws.T)
         asked = power.baseline_questions(np.array(stored), TOLERANCE, [np.arange(count)])
-        steps, boots = power.night(Trial(asked, count), lambda: next(columns))
-        return ([STEPS[outcome] for outcome in outcomes], source.boot + 1), (steps.tolist(), boots)
+        named = {cause.name: Candidate(tuple(place[cell] for cell, _ in cause.members)) for cause in judge.causes}
+        night = nights.night(asked, np.array(stored), named, lambda: next(columns))
+        simulated = night.steps.tolist(), set(night.attribution.told), night.boots
+        return ([STEPS[outcome] for outcome in outcomes], told, source.boot + 1), simulated
 
     return both
 
@@ -97,4 +104,4 @@ def test_a_cell_that_a_slow_boot_cleared_stays_cleared(compared):
     draws = np.tile([1.04, 1.0, 1.0, 1.0, 1.0], (8, 1))
     draws[0, 0] = 1.02
     session, simulated = compared(before, draws)
-    assert session == simulated == ([Step.CLEARED] * 8, 2)
+    assert session == simulated == ([Step.CLEARED] * 8, set(), 2)

@@ -1,0 +1,103 @@
+"""Which causes are told: of nested ones, of several at once, of none. Twelve cells: of two models, with prefill and decode."""
+
+import numpy as np
+import pytest
+
+from fixtures.causes.attribution import Candidate, attribute, explains
+from perf_tests.unit.causes.panels import drawn, panel
+
+pytestmark = pytest.mark.cpu
+# Six cells of each model; decode of all, prefill of all, and their sum.
+DENSE, MIXTURE = range(6), range(6, 12)
+DECODE, PREFILL, LATENCY = np.arange(12), 12 + np.arange(12), 24 + np.arange(12)
+CELLS = [*range(12)] * 3
+CANDIDATES = {
+    "prefill": Candidate(tuple(PREFILL), tuple(LATENCY)),
+    "decode": Candidate(tuple(DECODE), tuple(LATENCY)),
+    "speed": Candidate((*DECODE, *PREFILL), tuple(LATENCY)),
+    "moe": Candidate((*DECODE[6:], *PREFILL[6:]), tuple(LATENCY[6:])),
+}
+
+
+def attributed(decode=(0.0, 0.0), prefill=(0.0, 0.0), one=0.0, seconds=None):
+    """What is told when decode and prefill of (dense, mixture) are worse by so much, and of cell 0 decode by ``one`` more."""
+    parts = [np.repeat(shift, 6) for shift in (decode, prefill)]
+    parts[0] = parts[0].astype(float)
+    parts[0][0] += one
+    changes = np.concatenate([*parts, 0.9 * parts[0] + 0.1 * parts[1]])
+    seen = drawn(5, changes, boots=5, cells=CELLS, seconds=seconds)
+    found = [name for name, one in CANDIDATES.items() if seen.effect(one.members).moved]
+    regressed = [i for i in range(36) if (effect := seen.member(i)).change > 1.3 * max(0.01, 3 * effect.error)]
+    return attribute(seen, CANDIDATES, found, regressed), regressed
+
+
+def test_nothing_is_told_where_nothing_moved():
+    found, regressed = attributed()
+    assert (found.told, found.instead, found.alone, regressed) == ({}, {}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("shifts", "told"),
+    [
+        ({"decode": (0.05, 0.05)}, {"decode"}),
+        ({"prefill": (0.05, 0.05)}, {"prefill"}),
+        ({"decode": (0.0, 0.05)}, {"decode"}),  # moe is as narrow, and half of either has moved
+        ({"decode": (0.0, 0.05), "prefill": (0.0, 0.05)}, {"moe"}),
+        ({"decode": (0.05, 0.05), "prefill": (0.05, 0.05)}, {"speed"}),
+        ({"decode": (0.03, 0.03), "prefill": (0.3, 0.3)}, {"decode", "prefill"}),
+        ({"decode": (0.03, 0.3), "prefill": (0.0, 0.3)}, {"decode", "moe"}),
+    ],
+)
+def test_the_narrowest_that_leaves_nothing_unexplained_is_told_and_nothing_twice(shifts, told):
+    found, regressed = attributed(**shifts)
+    assert set(found.told) == told
+    explained = [i for own in found.told.values() for i in own]
+    assert sorted(explained) == regressed, "all of them, each once"
+    assert set(found.instead.values()) <= told
+    assert not set(found.instead) & told
+
+
+def test_a_change_too_small_for_each_cell_is_told_without_a_regression_of_one():
+    found, regressed = attributed(decode=(0.009, 0.009))
+    assert set(found.told) == {"decode"}
+    assert len(regressed) < 6
+
+
+def test_of_two_that_overlap_the_one_of_which_fewer_members_stayed_is_told():
+    """Of eight cells the last four moved: four of the five of one cause, two of the four of the other, which is narrower."""
+    seen = drawn(8, [0.0] * 4 + [0.05] * 4, boots=5)
+    causes = {"narrow": Candidate((2, 3, 4, 5)), "fitting": Candidate((3, 4, 5, 6, 7))}
+    found = attribute(seen, causes, list(causes), [4, 5, 6, 7])
+    assert set(found.told) == {"fitting"}
+    assert found.instead == {"narrow": "fitting"}
+
+
+def test_one_cell_alone_is_no_cause_and_is_explained_by_none():
+    found, regressed = attributed(one=0.5)
+    assert found.told == {}
+    assert set(found.alone.values()) == {0}
+    assert 0 in regressed
+
+
+def test_what_is_far_beyond_its_cause_stands_alone():
+    found, regressed = attributed(decode=(0.03, 0.03), one=0.4)
+    assert set(found.told) == {"decode"}
+    explained = {i for own in found.told.values() for i in own}
+    assert set(regressed) - explained == {DECODE[0], LATENCY[0]}
+
+
+def test_a_change_of_the_same_seconds_is_larger_in_cells_that_take_less():
+    """0.2 ms per step, of steps from 2 to 24 ms: 10% of the shortest, 0.8% of the longest."""
+    seconds = np.linspace(0.002, 0.024, 12)
+    seen = drawn(6, 0.0002 / seconds, boots=5, seconds=seconds, cv=0.001)
+    everything = Candidate(tuple(range(12)))
+    assert explains(seen, everything, range(12)) == tuple(range(12))
+    without = drawn(6, 0.0002 / seconds, boots=5, cv=0.001)
+    assert 0 not in explains(without, everything, range(12)), "in proportion it would be far beyond the others"
+
+
+def test_what_has_no_value_is_not_explained():
+    night = np.full((3, 3), 0.05)
+    night[2] = np.nan
+    seen = panel(np.zeros((3, 9)), night, sigma=0.001)
+    assert explains(seen, Candidate((0, 1, 2)), {0, 1, 2}) == (0, 1)
