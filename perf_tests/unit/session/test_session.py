@@ -77,7 +77,7 @@ def test_a_candidate_is_judged_although_both_first_boots_were_disturbed(tmp_path
     found = session.verdict(cell, METRICS["latency"])
     assert found.outcome is Outcome.REGRESSION
     assert (found.change, found.baseline) == (pytest.approx(0.2), 1.0)
-    assert "3 boots against 3 boots" in found.reason
+    assert "3 pairs of boots" in found.reason
 
 
 def test_a_ratio_that_only_a_later_boot_has_is_judged_and_costs_no_other_verdict(tmp_path):
