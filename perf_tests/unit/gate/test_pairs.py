@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.gate.noise import BOUND_DEGREES, Noise, PooledNoise, paired, pool_pairs
+from fixtures.gate.noise import Noise, PooledNoise, paired, pool_pairs
 from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Question, Trial
 from fixtures.gate.verdict import Outcome, paired_standard
@@ -46,7 +46,8 @@ def test_the_noise_of_pairs_is_that_of_two_boots_unless_the_pairs_say_otherwise(
 
 def test_where_no_machine_was_booted_on_twice_what_machines_differ_by_stands_for_it_and_soon_counts_little():
     machines = PooledNoise(0.0004, 60)
-    assert pool_pairs([], NOTHING, machines) == PooledNoise(pytest.approx(0.0008), BOUND_DEGREES)
+    assert pool_pairs([], NOTHING, machines) == PooledNoise(pytest.approx(0.0008), 60)
+    assert pool_pairs([[1.0, 1.0, 1.0]], NOTHING, machines) == PooledNoise(pytest.approx(0.0008 * 4 / 6), 16)
     assert pool_pairs([], PooledNoise(0.0001, 9), machines) == PooledNoise(pytest.approx(0.0002), 9)
     assert pool_pairs([[1.0] * 5] * 9, NOTHING, machines).variance == pytest.approx(0.0008 * 4 / 40)
 
