@@ -88,6 +88,11 @@ def test_a_cell_that_lacks_a_pair_counts_by_the_others():
     assert found.known
 
 
+def test_an_interval_that_allows_for_anything_is_none():
+    wild = upgrade.together(DECODE, [block([[1.0, 4.0]])])
+    assert (wild.known, wild.settled, wild.reads) == (False, False, 0)
+
+
 def test_what_reads_as_better_follows_the_direction_and_the_size():
     faster = np.array([[1.04, 1.05, 1.045]])
     assert upgrade.together(DECODE, [block(faster)]).reads == -1

@@ -82,7 +82,8 @@ def test_a_change_is_found_where_pairs_agree_though_boots_do_not():
     assert trial.steps.tolist() == [Step.REGRESSION] * 2
     found = trial.verdict(0)
     assert (found.outcome, found.change) == (Outcome.REGRESSION, pytest.approx(0.03, abs=0.002))
-    assert found.baseline == pytest.approx(np.mean(calm[1] * machine)), "in the unit of what it is beside"
+    assert found.value == pytest.approx(1.03 * np.mean(calm[0] * machine)), "among what its boots measured"
+    assert found.baseline == pytest.approx(found.value / (1 + found.change))
     assert "3 pairs of boots" in found.reason
     faster = tried(calm * machine * 1.03, calm[::-1] * machine, THROUGHPUT)
     assert faster.verdict(0).outcome is Outcome.IMPROVEMENT

@@ -71,7 +71,7 @@ def test_a_run_without_a_second_engine_says_nothing():
         (
             {"pairs": 1},
             "warn",
-            "The candidate leaves open TTFT -0.0% (no interval of one pair), ",
+            "The candidate leaves open TTFT -0.0% (no interval yet), ",
             "(about 2 pairs would tell: --max-boots): this cannot be told yet.",
         ),
     ],
