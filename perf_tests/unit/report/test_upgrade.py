@@ -60,7 +60,7 @@ def test_a_run_without_a_second_engine_says_nothing():
     [
         ({"ttft": 1.17}, "bad", "The candidate costs TTFT +17.0% (", ": decide by TTFT."),
         ({"ttft": 0.8}, "good", "The candidate gains TTFT -20.0% (", ": nothing speaks against it."),
-        ({}, "good", "The candidate changes TTFT 0% (", ": nothing speaks against it."),
+        ({}, "good", "The candidate keeps TTFT 0% (", ": nothing speaks against it."),
         (
             {"ttft": 1.17, "throughput": 1.1},
             "bad",
@@ -85,7 +85,7 @@ def test_one_sentence_to_decide_by(factors, tone, begins, ends):
 
 def test_the_cells_that_a_cost_is_in_are_counted_and_those_alone_are_named():
     found = upgrade.build(compared(ttft=1.17))
-    assert "beyond doubt in 4 cells" in found.sentence
+    assert "beyond doubt in 4 of 4 cells" in found.sentence
     run = compared()
     first, *others = run.cells
     worse = {"ttft_first": {boot: 1.3 * ratio for boot, ratio in first.ratios["ttft_first"].items()}}
@@ -99,6 +99,14 @@ def test_without_any_pair_nothing_is_good():
     found = upgrade.build(compared(pairs=0))
     assert (found.tone, found.totals) == ("bad", ())
     assert found.sentence == "The candidate: no pair of boots counts, so that nothing can be told."
+
+
+def test_what_moved_most_is_named_and_the_rest_counted():
+    found = upgrade.build(compared(ttft=1.17, cells=7))
+    text = upgrade.moved(found.worse)
+    assert text.startswith("TTFT of all cells +17.0%, TTFT of vllm/m/tp1/batch-")
+    assert text.endswith(" and 4 more")
+    assert upgrade.moved(found.worse[:1]) == "TTFT of all cells +17.0%"
 
 
 def test_noise_that_hides_a_change_is_no_absence_of_one():
