@@ -99,8 +99,10 @@ def test_an_engine_that_is_slower_than_the_control(judged):
 
 @pytest.mark.faults
 def test_a_control_engine_that_does_not_boot_leaves_the_verdicts_to_the_baseline(judged):
+    judged.boots_with(SLOW)
     done = judged.run(f"--control-engine-env=vllm={control_of(judged, '0.0.1', '--crash')}", "-k", "batch-1")
-    assert done.status == 0, done.text
+    assert done.status == 1, done.text
+    assert judged.verdicts()["batch-1 latency"] == "regression", "confirmed in further boots of tonight's engine alone"
     assert "measured nothing: the server ended with status 1 while loading weights" in done.text
     assert "could not be measured" not in done.text
 
