@@ -29,12 +29,15 @@ from fixtures.prediction import table as predictions
 from fixtures.prediction.prediction import Prediction
 from fixtures.store import baseline
 from fixtures.studies.gate import committed
+from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
 from perf_tests.documentation import calibrate, evidence
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
 from perf_tests.paths import RECORDINGS, ROOT
 
-PAGES = tuple(ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md"))
+PAGES = tuple(
+    ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md", "docs/upgrade.md")
+)
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
 # Deployments of two cards, and where their boots are.
 PAIRS = {"h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
@@ -335,10 +338,24 @@ def releases() -> str:
     return markdown(("release", "PyTorch", "on", "what was seen", "its log is replayed by the tests"), rows)
 
 
+def pairs_of_boots() -> str:
+    """What pairs of boots of Llama tell on one card, by the noise between the evidence's machines, and how long they take."""
+    names = ("startup", "batch-1", "batch-8", "batch-32", "batch-64", "batch-128", "offline-150")
+    boots = pairs_study.read(evidence.block(H200, "vllm"), [f"vllm/llama-3.1-8b/tp1/{name}" for name in names])
+    counts = (2, 3, 4, MAX_BOOTS)
+    rows = [(metric, cells, cv, *limits) for metric, cells, cv, _, *limits in pairs_study.rows(boots, counts)]
+    minutes = [f"{2 * count * boots.seconds / 60:.0f} minutes" for count in counts]
+    return markdown(
+        ("metric", "cells", "CV of a boot, at most", *(f"{count} pairs" for count in counts)),
+        [*rows, ("both engines, boots included", "all", "", *minutes)],
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
     "noise of h200x1": lambda: noise(evidence.block(H200, "vllm")),
     "noise of h100x1": lambda: noise(evidence.block(H100, "vllm")),
+    "pairs of h200x1": pairs_of_boots,
     "held back": held_back,
     "quantised": quantised,
     "side by side": side_by_side,

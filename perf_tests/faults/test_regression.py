@@ -108,6 +108,60 @@ def test_the_slower_of_two_engines(suite):
     order = [line["candidate"] for line in lines if line["cell"].endswith("batch-1")]
     assert order[:6] == [False, True, True, False, False, True]
     assert len({line["boot"] for line in lines}) == len(order)
+    assert "The candidate costs " in " ".join(done.text.split())
+    assert "decide by " in " ".join(done.text.split())
+    assert "### May we upgrade?" in (suite.artifacts / "report.md").read_text()
+    assert '<section id="upgrade">' in (suite.artifacts / "report.html").read_text()
+
+
+def control_of(suite, release, *boots):
+    """A control engine whose packages say that they are of a release, and which serves as told."""
+    found = fake_engine.build(suite.directory / "control", *boots)
+    (named,) = found.glob("vllm-*.dist-info")
+    named.rename(found / f"vllm-{release}.dist-info")
+    return found
+
+
+@fault("Machine", "slower, be the engine what it was", "pass beside a control engine, and by how much it is slower")
+def test_a_slow_machine_beside_a_control_engine(judged):
+    judged.boots_with(SLOW)
+    control = control_of(judged, "0.0.1", SLOW)
+    done = judged.run(f"--control-engine-env=vllm={control}")
+    assert done.status == 0, done.text
+    assert judged.verdicts()["batch-1 latency"] == judged.verdicts()["batch-4 latency"] == "pass"
+    assert f"control engine vllm 0.0.1 of {control}: batch-1, batch-4 of {BLOCK}, judged by pairs" in done.text
+    assert " slower than the baseline's in batches" in done.text
+    lines = [json.loads(line) for line in (judged.artifacts / "samples.jsonl").read_text().splitlines()]
+    assert [line["cell"].rpartition("/")[2] for line in lines if line.get("control")][:2] == ["batch-1", "batch-4"]
+    assert judged.samples()[:3] == ["startup", "batch-1", "batch-4"]
+
+
+@fault("Engine", "slower than a control engine of the baseline's release", "regression, by pairs of boots")
+def test_an_engine_that_is_slower_than_the_control(judged):
+    judged.boots_with(SLOW)
+    done = judged.run(f"--control-engine-env=vllm={control_of(judged, '0.0.1')}")
+    assert done.status == 1
+    assert judged.verdicts()["batch-1 latency"] == "regression"
+    assert "pairs of boots" in done.text
+
+
+@pytest.mark.faults
+def test_a_control_engine_that_does_not_boot_leaves_the_verdicts_to_the_baseline(judged):
+    judged.boots_with(SLOW)
+    done = judged.run(f"--control-engine-env=vllm={control_of(judged, '0.0.1', '--crash')}", "-k", "batch-1")
+    assert done.status == 1, done.text
+    assert judged.verdicts()["batch-1 latency"] == "regression", "confirmed in further boots of tonight's engine alone"
+    assert "measured nothing: the server ended with status 1 while loading weights" in done.text
+    assert "could not be measured" not in done.text
+
+
+@pytest.mark.faults
+def test_a_control_engine_of_another_release_is_refused_before_anything_boots(judged):
+    done = judged.run(f"--control-engine-env=vllm={control_of(judged, '0.0.9')}")
+    assert done.status == 4
+    assert " is 0.0.9, " in done.text
+    assert " is of 0.0.1: give that release" in done.text
+    assert not (judged.artifacts / "samples.jsonl").exists()
 
 
 @fault(
@@ -139,6 +193,8 @@ def test_options_of_the_engine_are_compared_too(suite):
         (["--compare-engine-env=tgi=x"], "--compare-engine-env: unknown engine 'tgi'"),
         (["--compare-engine-env=vllm=/nowhere"], "--engine-env vllm=/nowhere: no such directory"),
         (["--compare-engine-options=vllm=--x", "--update-baselines"], "leave out --update-baselines"),
+        (["--control-engine-env=vllm=/nowhere"], "--control-engine-env vllm=/nowhere: no such directory"),
+        (["--control-engine-env=sglang=."], "deployment 'fake' has no engine 'sglang'; expected one of vllm"),
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused(suite, options, message):

@@ -83,6 +83,7 @@ def test_without_options_everything_is_at_its_default():
         (["--max-boots=3"], "max_boots", 3),
         (["--compare-engine-env=vllm=new"], "compare_engine_env", {"vllm": Path("new")}),
         (["--compare-engine-options=vllm=--a b=c"], "compare_engine_options", {"vllm": "--a b=c"}),
+        (["--control-engine-env=vllm=old"], "control_engine_env", {"vllm": Path("old")}),
         (["--profile"], "profile", "regressions"),
         (["--profile=all"], "profile", "all"),
         (["--strict-verdicts"], "strict_verdicts", True),
@@ -129,6 +130,10 @@ def test_options_cannot_be_changed():
         (["--compare-engine-options=vllm=-x", "--engine-url=http://h:1"], "leave out --engine-url"),
         (["--compare-engine-options=vllm=-x", "--update-baselines"], "leave out --update-baselines"),
         (["--compare-engine-options=vllm=-x", "--history=h"], "leave out --history"),
+        (["--control-engine-env=vllm=x", "--replay=r"], "leave out --replay"),
+        (["--control-engine-env=vllm=x", "--engine-url=http://h:1"], "leave out --engine-url"),
+        (["--control-engine-env=vllm=x", "--update-baselines"], "leave out --update-baselines"),
+        (["--control-engine-env=vllm=x", "--compare-engine-env=vllm=y"], "--control-engine-env: --compare-engine-..."),
         (["--engine-env=vlm=x"], "--engine-env: unknown engine 'vlm'; expected ENGINE=DIR with vllm, sglang"),
         (["--engine-env=x"], "--engine-env: unknown engine ''; expected ENGINE=DIR with vllm, sglang"),
         (["--compare-engine-env=vlm=x"], "--compare-engine-env: unknown engine 'vlm'; expected ENGINE=DIR with "),
@@ -163,6 +168,7 @@ REPEATED = (
         REPEATED,
         (*REPEATED, "--engine-url=m=http://h:1", "--engine-url=http://h:2", "--engine-protocol=sglang"),
         (*REPEATED, "--compare-engine-env=sglang=c", "--compare-engine-options=vllm=--a b=c"),
+        (*REPEATED, "--control-engine-env=vllm=the baseline's"),
     ],
 )
 def test_a_printed_command_measures_the_cells_under_the_same_options(monkeypatch, arguments):

@@ -36,9 +36,12 @@ class Timed:
         count = {"batch_size": size} if kind == "batch" else {"num_prompts": size}
         chosen = load(directory, head() + workload("cell", kind, **(FIELDS | count | changes)))
         (cell,) = cells(chosen)
-        with mock_server("--ttft", str(TTFT), "--gap", str(GAP), *options) as url:
-            self.sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
-            log = server_log(url)
+        for _ in range(5):  # on a busy machine the client is late now and then, and measures again
+            with mock_server("--ttft", str(TTFT), "--gap", str(GAP), *options) as url:
+                self.sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
+                log = server_log(url)
+            if "retried" not in self.sample.metrics:
+                break
         total = size * (REPETITIONS + sum(cell.workload.firsts(on_card=False)))
         self.warm_up, self.log = log[:-total], log[-total:]
         runs = [self.log[i : i + size] for i in range(0, total, size)]
@@ -140,7 +143,7 @@ def test_a_card_is_asked_more_often_than_a_processor(tmp_path, hardware, count):
     """By the deployment: whether the server runs on one is not asked."""
     batch = workload("cell", "batch", batch_size=1, input_len=8, output_len=3, repetitions=REPETITIONS)
     chosen = load(tmp_path, head(["llama-3.1-8b"], hardware=hardware) + batch)
-    with mock_server("--ttft", "0.004", "--gap", "0.002") as url:
+    with mock_server("--ttft", "0.004", "--gap", "0.05") as url:
         sample = Measurer(chosen, []).measure(cells(chosen)[0], attach(url, "mock", "openai", ""))
     assert [len(sample.repetitions[name]) for name in ("prefill_time", "decode_step")] == [count, REPETITIONS]
 

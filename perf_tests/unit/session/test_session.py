@@ -77,7 +77,7 @@ def test_a_candidate_is_judged_although_both_first_boots_were_disturbed(tmp_path
     found = session.verdict(cell, METRICS["latency"])
     assert found.outcome is Outcome.REGRESSION
     assert (found.change, found.baseline) == (pytest.approx(0.2), 1.0)
-    assert "3 boots against 3 boots" in found.reason
+    assert "3 pairs of boots" in found.reason
 
 
 def test_a_ratio_that_only_a_later_boot_has_is_judged_and_costs_no_other_verdict(tmp_path):
@@ -122,3 +122,54 @@ def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
     for cell in both:
         session.measure(cell)
     assert session.seconds == {cell: cell.workload.batch_size for cell in both}
+
+
+@pytest.mark.parametrize(("noise", "pairs"), [(0.0, 2), (0.001, 2), (0.3, 5)])
+def test_pairs_are_added_until_it_is_known_by_how_much_the_engines_differ(tmp_path, noise, pairs):
+    """Nothing regressed and one boot of each clears it; one pair has no interval all the same."""
+    chosen, both = batches(("latency",), 1, 8)
+
+    def draw(cell, boot):
+        return sample(f"{boot}", latency=1.0, tpot_p50=0.01 * (1 + noise * (boot % 3)))
+
+    own, candidate = Draws(lambda cell, boot: sample(f"own-{boot}", latency=1.0, tpot_p50=0.01)), Draws(draw)
+    judge = judge_of_candidate(chosen, both, tmp_path, own, candidate)
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path)
+    for cell in both:
+        session.measure(cell)
+    assert {session.verdict(cell, METRICS["latency"]).outcome for cell in both} == {Outcome.PASS}
+    assert (
+        {len(session.boots[cell]) for cell in both} == {len(judge.reference.beside(cell)) for cell in both} == {pairs}
+    )
+
+
+def test_no_two_engines_are_up_on_the_same_cards(tmp_path):
+    """What the candidate measured last of one model is stopped before this session's own engine boots the next."""
+    chosen = dataclasses.replace(load("cpu", ENGINES), gated=("latency",))
+    pair = [cell for cell in cells(chosen, ["*/batch-8"]) if cell.workload.kind == "batch"]
+    events = []
+
+    class Telling(Draws):
+        def stop(self):
+            super().stop()
+            events.append((self, "stopped"))
+
+        def prepare(self, cell):
+            events.append((self, cell.block.model))
+
+        def measure(self, cell, rounds):
+            events.append((self, cell.block.model))
+            return super().measure(cell, rounds)
+
+    own, candidate = (Telling(lambda cell, boot, of=of: sample(f"{of}-{boot}", latency=1.0)) for of in ("own", "new"))
+    judge = judge_of_candidate(chosen, pair, tmp_path, own, candidate)
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path, max_boots=1)
+    for cell in pair:
+        session.measure(cell)
+        session.verdict(cell, METRICS["latency"])
+    up = set()
+    for who, what in events:
+        up = up - {who} if what == "stopped" else up | {who}
+        assert len(up) <= 1, events

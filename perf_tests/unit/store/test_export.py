@@ -48,15 +48,15 @@ def test_a_run_as_csv_keeps_invalid_samples_and_candidates_apart(tmp_path):
         "cell": "vllm/org/model/tp2/batch-1",
         "workload": {},
     }
-    lines = [sample, sample | {"candidate": True, "invalid": "throttled, and more"}]
+    lines = [sample | {"control": True}, sample | {"candidate": True, "invalid": "throttled, and more"}]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert export.write(tmp_path, tmp_path / "out.csv") == 6
     found = table(tmp_path / "out.csv")
     assert {one["model"] for one in found} == {"org/model"}
     assert [one["value"] for one in found] == ["500.0", "400.0", "600.0"] * 2
-    assert [(one["candidate"], one["invalid"]) for one in found[2:4]] == [
-        ("False", ""),
-        ("True", "throttled, and more"),
+    assert [(one["candidate"], one["control"], one["invalid"]) for one in found[2:4]] == [
+        ("False", "True", ""),
+        ("True", "False", "throttled, and more"),
     ]
 
 

@@ -1,10 +1,14 @@
 """A run as data."""
 
+import dataclasses
+import json
+
 import pytest
 
 from fixtures.errors import UsageError
 from fixtures.store import run as runs
 from perf_tests.fakes.reported_runs import calm, judged
+from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
 
@@ -19,3 +23,23 @@ def test_a_run_with_an_unknown_metric_is_refused():
     text = runs.text(calm()).replace('"metric": "latency"', '"metric": "speed"')
     with pytest.raises(UsageError, match="there: vllm/llama-3.1-8b-twin/tp1/batch-1: unknown metric 'speed'"):
         runs.parse(text, "there")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "lines"),
+    [
+        ("", [{}, {"control": True}, {}]),
+        ("vllm of new", [{"candidate": True}, {"candidate": False}, {"candidate": True}]),
+    ],
+)
+def test_of_a_run_that_was_cut_off_the_boots_of_two_engines_stay_apart(tmp_path, candidate, lines):
+    run = calm()
+    cell = run.cells[0]
+    (tmp_path / runs.FILE).write_text(runs.text(dataclasses.replace(run, cells=(), candidate=candidate)))
+    common = {"cell": cell.id, "workload": cell.workload}
+    texts = [
+        json.dumps(common | dataclasses.asdict(sample(str(i), latency=1.0)) | mark) for i, mark in enumerate(lines)
+    ]
+    (tmp_path / "samples.jsonl").write_text("\n".join([*texts, ""]))
+    (found,) = runs.read(tmp_path).cells
+    assert ([one.boot for one in found.boots], [one.boot for one in found.beside]) == (["0", "2"], ["1"])
