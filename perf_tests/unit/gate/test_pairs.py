@@ -70,8 +70,10 @@ def test_what_both_boots_of_a_pair_have_in_common_changes_no_verdict(seed, facto
     values[::2] *= 1.03
     drift = np.linspace(1, factor, MAX_BOOTS)
     still, drifting = tried(values, partners), tried(values * drift, partners * drift)
-    assert [still.verdict(i).change for i in range(8)] == pytest.approx([drifting.verdict(i).change for i in range(8)])
-    if not still.slow and not drifting.slow:
+    if not still.slow and not drifting.slow:  # a boot that noise alone makes stand out is set aside in either
+        assert [still.verdict(i).change for i in range(8)] == pytest.approx(
+            [drifting.verdict(i).change for i in range(8)]
+        )
         assert still.steps.tolist() == drifting.steps.tolist()
 
 

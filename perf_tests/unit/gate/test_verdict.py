@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fixtures.gate.noise import PooledNoise
 from fixtures.gate.rule import MAX_BOOTS
-from fixtures.gate.verdict import Outcome, Verdict, conclude, judge, standard
+from fixtures.gate.verdict import SPREAD_BOOTS, Outcome, Verdict, conclude, judge, standard
 from fixtures.metrics import METRICS
 
 pytestmark = pytest.mark.cpu
@@ -154,7 +154,8 @@ def test_direction_of_every_metric(metric):
     """Three boots of twice as much are judged by what the metric's name promises, written out here a second time."""
     higher = "throughput" in metric.name or metric.name in ("kv_capacity", "goodput", "hbm_floor_share")
     tolerance = min(metric.tolerance, 0.3)
-    doubled, halved = (judge(metric, tolerance, [1.0], [value] * 3, QUIET).outcome for value in (2.0, 0.5))
+    known = [1.0] * (SPREAD_BOOTS if metric.spread else 1)
+    doubled, halved = (judge(metric, tolerance, known, [value] * 3, QUIET).outcome for value in (2.0, 0.5))
     better = Outcome.REGRESSION if metric.name in EXACT else Outcome.IMPROVEMENT
     assert doubled is (better if higher else Outcome.REGRESSION)
     assert halved is (Outcome.REGRESSION if higher or metric.name in EXACT else better)
@@ -162,7 +163,8 @@ def test_direction_of_every_metric(metric):
 
 @given(positive, st.floats(0.01, 0.5), st.sampled_from(list(METRICS.values())), st.integers(1, 5))
 def test_no_change_passes(value, tolerance, metric, boots):
-    verdict = judge(metric, tolerance, [value], [value] * boots, QUIET)
+    known = [value] * (SPREAD_BOOTS if metric.spread else 1)
+    verdict = judge(metric, tolerance, known, [value] * boots, QUIET)
     assert verdict.outcome is Outcome.PASS
     assert verdict.change == pytest.approx(0, abs=1e-12)
 
