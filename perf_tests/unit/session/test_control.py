@@ -43,13 +43,14 @@ class Bench:
         ]
         self.cells = [*found, *extra]
         self.random = np.random.default_rng(2)
+        self.metric = LATENCY
 
     def stored(self, hosts=HOSTS):
         """Baselines of one boot on each machine."""
         factors = dict(zip(hosts, np.exp(self.random.normal(0, 0.03, len(hosts))), strict=True))
         return {
             cell: [
-                sample(f"{host}", host_id=host, provenance=RELEASE, latency=self._noisy(factors[host]))
+                sample(f"{host}", host_id=host, provenance=RELEASE, **{self.metric.name: self._noisy(factors[host])})
                 for host in hosts
             ]
             for cell in self.cells
@@ -64,7 +65,7 @@ class Bench:
         def draws(name, factor):
             return Draws(
                 lambda cell, boot: sample(
-                    f"{name}-{boot}", host_id="new", provenance=RELEASE, latency=self._noisy(factor(cell))
+                    f"{name}-{boot}", host_id="new", provenance=RELEASE, **{self.metric.name: self._noisy(factor(cell))}
                 )
             )
 
@@ -80,7 +81,7 @@ class Bench:
         session = Session(judge, None, self.root)
         for cell in self.cells:
             session.measure(cell)
-        return session, {cell.workload.name: session.verdict(cell, LATENCY) for cell in self.cells}
+        return session, {cell.workload.name: session.verdict(cell, self.metric) for cell in self.cells}
 
 
 @pytest.fixture
@@ -164,3 +165,26 @@ def test_the_controls_boots_are_kept_apart_and_take_turns(bench):
     (measured,) = {one.control for one in runs.samples(bench.root) if one.cell.endswith("/batch-8")}
     assert measured is False
     assert [len(session.judge.reference.beside(cell)) > 0 for cell in bench.cells] == [True, False, True, False, False]
+
+
+@pytest.fixture
+def decoding(bench):
+    """The same of decode steps, which are one cause."""
+    bench.deployment = dataclasses.replace(bench.deployment, gated=("tpot_p50",))
+    bench.metric = METRICS["tpot_p50"]
+    return bench
+
+
+def cause_of_decode(session):
+    (decode,) = [cause for cause in session.judge.causes if cause.name == "decode"]
+    return session.cause(decode).verdict
+
+
+def test_what_a_slow_machine_adds_is_no_cause_and_what_an_engine_adds_everywhere_is(decoding):
+    stored = decoding.stored()
+    slow, _ = decoding.night(stored, 1.06, unchanged)
+    assert cause_of_decode(slow).outcome is Outcome.PASS
+    worse, _ = decoding.night(stored, 1.06, lambda cell: 1.03)
+    found = cause_of_decode(worse)
+    assert found.outcome is Outcome.REGRESSION
+    assert found.change == pytest.approx(0.03, abs=0.005)
