@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from perf_tests.fakes import fake_engine
+from perf_tests.fakes.server_process import mock_server
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.faults
@@ -17,7 +19,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 STEP = re.compile(
     r"^(New file|Add to|After `(?P<anchor>[^`]+)` in) `(?P<path>[^`]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.M | re.S
 )
-CELLS = [f"mock/chat-small/tp1/{name}" for name in ("batch-1", "batch-8")]
+WORKLOADS = ("batch-1", "batch-8")
 
 
 def follow(step, root):
@@ -71,31 +73,64 @@ def commands(start):
 
 def test_every_block_of_the_page_is_followed_or_run():
     fences = [fence for fence in re.findall(r"^```(\w*)", PAGE, re.MULTILINE) if fence]
-    assert len(list(STEP.finditer(PAGE))) == 10
-    examples = 2  # entries of a table of releases, which name releases that are there already
-    assert len(fences) - fences.count("console") == 10 + examples
-    assert len(commands("pytest")) + len(commands("python")) == 6
+    assert len(list(STEP.finditer(PAGE))) == 13
+    examples = 3  # a server's table, and entries of a table of releases, which name releases that are there already
+    assert len(fences) - fences.count("console") == 13 + examples
+    assert len(commands("pytest")) + len(commands("python")) == 10
     headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
-    assert headings == ["A deployment", "A model", "An engine", "A release of an engine", "A metric", "A claim"]
+    assert headings == [
+        "A server that already runs",
+        "A deployment",
+        "A model",
+        "An engine",
+        "A release of an engine",
+        "A metric",
+        "A claim",
+    ]
 
 
-def test_a_deployment_of_a_model_on_an_engine_with_a_metric_and_a_claim(copy):
-    for command in commands("pytest"):
+def test_a_server_that_already_runs(copy):
+    (command,) = [one for one in commands("python") if "fixtures.init" in one]
+    root = copy / "fixtures" / "models" / "llama-3.1-8b-twin"
+    with mock_server("--model", "team/llama", "--root", str(root), "--max-model-len", "512") as url:
+        words = [url if word.startswith("http") else word for word in command]
+        status, text = run(copy, "python", *words[1:], "--no-measure")
+        assert status == 0, text
+        status, text = run(copy, "pytest", "-m", "serving", "--deployment=my.toml", "--collect-only", "-q")
+    assert status == 0, text
+    assert "external/llama/tp1/batch-1" in text
+
+
+def judged(copy, deployment, *options):
+    """Follow the commands that measure a deployment; what the last one says, and the boots of each cell in its baseline."""
+    for command in [one for one in commands("pytest") if f"--deployment={deployment}.toml" in one]:
         for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
-            status, text = run(copy, *command)
+            status, text = run(copy, *command, *options)
             assert status == 0, text
             if " invalid" not in text:
                 break
-    assert re.search(r"^batch-of-8-is-free .* checked$", text, re.MULTILINE), "the last one says --claims"
-    for cell in CELLS:
-        assert f"{cell}: measured" in text
-    assert re.search(r"^  prefill_share +[\d.]+ % +[\d.]+ % .* pass$", text, re.MULTILINE)
-    assert re.search(r"^verdicts: \d+ pass$", text, re.MULTILINE)
-    (path,) = (copy / "baselines" / "cpu").glob("mock-*/chat-small.json")
-    stored = {b["fullname"]: b["extra_info"]["boots"] for b in json.loads(path.read_text())["benchmarks"]}
-    assert list(stored) == CELLS
+    assert re.search(r"^verdicts: \d+ pass$", text, re.MULTILINE), text
+    (path,) = (copy / "baselines" / "cpu").rglob("chat-small.json")
+    stored = {b["name"]: b["extra_info"]["boots"] for b in json.loads(path.read_text())["benchmarks"]}
+    path.unlink()
+    assert tuple(stored) == WORKLOADS
     assert min(map(len, stored.values())) >= 2, "appended"
-    assert 0 < stored[CELLS[0]][0]["metrics"]["prefill_share"] < 1
+    return text, stored
+
+
+def test_a_deployment_of_a_model_on_a_real_engines_command_line(copy, tmp_path):
+    text, _ = judged(copy, "mine", f"--engine-env=vllm={fake_engine.build(tmp_path / 'engine')}")
+    for name in WORKLOADS:
+        assert f"vllm/chat-small/tp1/{name}: measured" in text
+
+
+def test_an_engine_with_a_deployment_a_metric_and_a_claim(copy):
+    text, stored = judged(copy, "mock")
+    assert re.search(r"^batch-of-8-is-free .* checked$", text, re.MULTILINE), "the last one says --claims"
+    for name in WORKLOADS:
+        assert f"mock/chat-small/tp1/{name}: measured" in text
+    assert re.search(r"^  prefill_share +[\d.]+ % +[\d.]+ % .* pass$", text, re.MULTILINE)
+    assert 0 < stored["batch-1"][0]["metrics"]["prefill_share"] < 1
 
 
 def test_the_analytical_model_knows_the_model(copy):

@@ -87,6 +87,7 @@ class MockServer:
         self.log: list[dict[str, Any]] = []
         self.compiled: set[int] = set()
         self.requests = self.profiled_from = 0
+        self.started = args.started or time.time()
         self.leaked: list[bytes] = []
         # The response that was begun last on each connection.
         self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
@@ -109,8 +110,10 @@ class MockServer:
         elif path == "/health":
             self.reply(transport, 200 if time.monotonic() >= self.healthy_from else 503, b"")
         elif path == "/v1/models":
-            root = {"root": self.args.root} if self.args.root else {}
-            models = [{"id": name} | root for name in (*self.args.also, self.args.model)]
+            card = {"root": self.args.root} if self.args.root else {}
+            card |= {"owned_by": self.args.owned_by} if self.args.owned_by else {}
+            card |= {"max_model_len": self.args.max_model_len} if self.args.max_model_len else {}
+            models = [{"id": name} | card for name in (*self.args.also, self.args.model)]
             self.reply(transport, 200, json.dumps({"data": models}).encode())
         elif path in ("/v1/completions", "/generate") and self.replayed:
             Replay(self, transport, self.replayed[self.requests % len(self.replayed)], received)
@@ -120,6 +123,10 @@ class MockServer:
             fault = self.args.fault if self.requests > self.args.after else "none"
             asked = json.loads(body)
             self.complete(transport, asked if path == "/v1/completions" else self.native(asked), received, fault)
+        elif path == "/metrics" and not self.args.no_metrics:
+            self.reply(transport, 200, self.metrics().encode(), "text/plain")
+        elif path == "/version" and self.args.version:
+            self.reply(transport, 200, json.dumps({"version": self.args.version}).encode())
         elif path == "/server_info" and self.args.server_info:
             self.reply(transport, 200, self.args.server_info.encode())
         elif path == "/freeze_gc" and not self.args.no_freeze:
@@ -130,6 +137,15 @@ class MockServer:
             self.reply(transport, 200, self.args.profile_says.encode(), "text/plain")
         else:
             self.reply(transport, 404, b'{"error": "not found"}')
+
+    def metrics(self) -> str:
+        """When its process was started, as Prometheus' client tells it, and what vLLM tells of its cache."""
+        lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self.started}"]
+        if self.args.version:
+            caching = not self.args.no_prefix_caching
+            labels = f'block_size="16",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
+            lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
+        return "\n".join(lines) + "\n"
 
     def native(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A request to /generate in the words of /v1/completions; it names no model."""
@@ -444,6 +460,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-logprobs", action="store_true", help="tell no log-probabilities")
     parser.add_argument("--no-freeze", action="store_true", help="know nothing of /freeze_gc")
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
+    parser.add_argument("--version", default="", help="the version of vLLM that it tells")
+    parser.add_argument("--no-prefix-caching", action="store_true", help="tell that there is no prefix cache")
+    parser.add_argument("--max-model-len", type=int, default=0, help="the context that /v1/models tells")
+    parser.add_argument("--owned-by", default="", help="whose the models are that /v1/models lists")
+    parser.add_argument("--no-metrics", action="store_true", help="have no /metrics, as behind a gateway")
+    parser.add_argument(
+        "--started", type=float, default=0.0, help="when it says that it was started; default: when it was"
+    )
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--after", type=int, default=0, help="completions that are served well before the fault")
     parser.add_argument("--jit", type=float, default=0.0, help="seconds to compile for each new prompt length, logged")

@@ -351,7 +351,7 @@ def test_cells_share_the_measurer_s_warm_up(both, tmp_path):
     both.suite.boots_with("--ttft 0.1 --gap 0.02 --jit 1.5")
     chosen = deployment_module.load(str(both.suite.deployment), ENGINES)
     (cell,) = selected(chosen, ["sglang/*/offline-40"])
-    pool = Pool(chosen, tmp_path / "run", {"sglang": both.environment}, {}, [], lambda phase: None)
+    pool = Pool(chosen, tmp_path / "run", {"sglang": both.environment}, [], lambda phase: None)
     checker = CrossCheck(chosen, tmp_path / "run", pool, again=False)
     try:
         for passes, times in ((3, 1), (2, 0)):  # the first one compiles

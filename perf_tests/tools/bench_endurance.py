@@ -103,7 +103,7 @@ def night(directory: Path, boots: int, requests: int) -> list[Figures]:
     options = f"--ttft 0.005 --gap 0.001 --fork {f'--shm {prefix}' if Path(prefix).parent.is_dir() else ''}"
     engine = fake_engine.build(directory / "engine", options)
     deployment = load(str(directory / "endurance.toml"), ENGINES)
-    pool = Pool(deployment, directory, {"vllm": engine}, {}, [], lambda phase: None)
+    pool = Pool(deployment, directory, {"vllm": engine}, [], lambda phase: None)
     measurer, process, began = Measurer(deployment, []), psutil.Process(), time.monotonic()
     kept: list[Sample] = []  # as a session keeps them
     reported: list[Figures] = []

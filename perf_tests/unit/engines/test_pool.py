@@ -25,7 +25,7 @@ def engine(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pool(tmp_path, engine):
-    found = Pool(load(tmp_path, DEPLOYMENT), tmp_path, {"vllm": engine}, {}, [], lambda phase: None)
+    found = Pool(load(tmp_path, DEPLOYMENT), tmp_path, {"vllm": engine}, [], lambda phase: None)
     yield found
     found.stop()
 

@@ -74,6 +74,8 @@ def test_without_options_everything_is_at_its_default():
         (["--engine-env=vllm=a", "--engine-env=sglang=b"], "engine_env", {"vllm": Path("a"), "sglang": Path("b")}),
         (["--engine-url=http://h:1"], "engine_url", (("", "http://h:1"),)),
         (["--engine-url=m=http://h:1", "--engine-url=n=x"], "engine_url", (("m", "http://h:1"), ("n", "x"))),
+        (["--boot-id=Monday"], "boot_id", "Monday"),
+        (["--boots-of=a", "--boots-of=b"], "boots_of", (Path("a"), Path("b"))),
         (["--weights=org/name"], "weights", (("", "org/name"),)),
         (["--weights=m=org/name"], "weights", (("m", "org/name"),)),
         (["--sharegpt=s.json"], "sharegpt", Path("s.json")),
@@ -122,6 +124,10 @@ def test_options_cannot_be_changed():
     ("arguments", "message"),
     [
         (["--engine-protocol=sglang"], "--engine-protocol: says how --engine-url is spoken to; give that too"),
+        (
+            ["--boots-of=r", "--update-baselines"],
+            "--boots-of: adds boots to what is judged; --update-baselines judges none",
+        ),
         (["--replay=r", "--update-baselines"], "--replay: measures nothing; leave out --update-baselines, "),
         (["--replay=r", "--engine-url=http://h:1"], "--replay: measures nothing; leave out --update-baselines, "),
         (["--replay=r", "--history=h"], "--engine-url and --history"),
@@ -167,6 +173,7 @@ REPEATED = (
         (),
         REPEATED,
         (*REPEATED, "--engine-url=m=http://h:1", "--engine-url=http://h:2", "--engine-protocol=sglang"),
+        (*REPEATED, "--boot-id=Monday's boot", "--boots-of=a", "--boots-of=b"),
         (*REPEATED, "--compare-engine-env=sglang=c", "--compare-engine-options=vllm=--a b=c"),
         (*REPEATED, "--control-engine-env=vllm=the baseline's"),
     ],

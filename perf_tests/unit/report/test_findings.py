@@ -89,6 +89,13 @@ def test_the_profiler_is_advised_only_where_it_can_run(where, possible):
     assert ("--profile" in advised(["regression"], **where)["0"]) is possible
 
 
+def test_of_a_server_that_already_runs_no_more_boots_are_advised_but_a_restart():
+    ours, others = (advised(["inconclusive"], **where)["0"] for where in ({}, {"engine": "external"}))
+    assert "--max-boots=" in ours
+    assert "--max-boots" not in others
+    assert "restart it, and run this again with --boots-of" in others
+
+
 def test_a_change_that_is_not_possible_is_in_no_interval():
     one = judged("latency", "pass", value=0.6, baseline=1.0, change=-0.4, error=0.5)
     assert findings.interval(one) == (-1.0, pytest.approx(-0.4 + 1.96 * 0.5))

@@ -9,8 +9,9 @@ from fixtures.client import load as client
 from fixtures.client.metrics import MAX_SEND_LAG_P99
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
+from fixtures.deployments.server import EXTERNAL, Server
 from fixtures.engines.boot import attach
-from fixtures.engines.registry import ENGINES, EXTERNAL
+from fixtures.engines.registry import ENGINES
 from fixtures.session.measurer import Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES
 from fixtures.workloads.sharegpt import SALT_TOKENS, Conversation, Dataset
@@ -39,7 +40,7 @@ def test_a_server_that_does_not_report_what_it_compiles_is_warmed_up_until_it_is
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.03", "--gap", "0.005", "--jit", "0.5") as url:
-        sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
+        sample = Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
         log = server_log(url)[: -BATCH * measured(sample)]
     passes, single = (sum((entry["tokens"] == 1) is one for entry in log) / BATCH for one in (False, True))
     # The first compiles, which takes ten times as long as the rest, so that no busy machine makes the second look like it; the
@@ -55,7 +56,8 @@ def test_a_warm_server_freezes_its_garbage_once_if_its_engine_can(tmp_path, engi
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
-        server, measurer = dataclasses.replace(attach(url, "mock", "sglang", ""), engine=engine), Measurer(chosen, [])
+        server = dataclasses.replace(attach(Server(url, protocol="sglang"), "mock"), engine=engine)
+        measurer = Measurer(chosen, [])
         sample = measurer.measure(cell, server)
         log = server_log(url)
         measurer.measure(cell, server)
@@ -71,7 +73,7 @@ def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_p
     (cell,) = cells(chosen)
     with mock_server(*QUICK, "--no-freeze") as url:
         sample = Measurer(chosen, []).measure(
-            cell, dataclasses.replace(attach(url, "mock", "sglang", ""), engine=ENGINES["sglang"])
+            cell, dataclasses.replace(attach(Server(url, protocol="sglang"), "mock"), engine=ENGINES["sglang"])
         )
     assert sample.metrics["completed"] == BATCH
     assert sample.provenance["load"] >= 0
@@ -93,7 +95,7 @@ def test_a_dataset_is_sent_to_its_own_model_and_never_twice_alike(tmp_path):
                 chosen, [], {cell.block.model: dataset, "another": Dataset((Conversation(None, 9, 9),), {})}
             )
             outside = dataclasses.replace(cell, block=dataclasses.replace(cell.block, engine=EXTERNAL))
-            sample = measurer.measure(outside, attach(url, "mock", "openai", ""))
+            sample = measurer.measure(outside, attach(Server(url), "mock"))
             log += server_log(url)
             assert sample.metrics["input_tokens"] == fields["num_prompts"] * (len(text) + SALT_TOKENS)
             assert sample.metrics["output_tokens"] == fields["num_prompts"] * 4
@@ -117,7 +119,7 @@ class Stalled:
         (cell,) = cells(chosen)
         with mock_server(*QUICK) as self._url:
             measurer = Measurer(chosen, [], progress=self._progress)
-            self.sample = measurer.measure(cell, attach(self._url, "mock", "openai", ""))
+            self.sample = measurer.measure(cell, attach(Server(self._url), "mock"))
             self._read_log()
         self.late = [lag > MAX_SEND_LAG_P99 for lag in self.sample.repetitions["send_lag_p99"]]
 
@@ -171,7 +173,7 @@ def test_a_pace_that_no_stream_shows_is_absent_with_the_reason(tmp_path, protoco
     chosen = load(tmp_path, FILE)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.02", "--gap", "0.02", *options) as url:
-        found = Measurer(chosen, []).measure(cell, attach(url, "mock", protocol, ""))
+        found = Measurer(chosen, []).measure(cell, attach(Server(url, protocol=protocol), "mock"))
     assert unseen in found.unseen
     assert bool(found.unseen) == bool(unseen)
     assert found.metrics["ttft_p50"] > 0.02

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.client.metrics import trimmed_mean
 from fixtures.client.plan import plan
 from fixtures.deployments.cell import cells
+from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
 from fixtures.session.measurer import Measurer, plain_rounds
 from fixtures.session.repetitions import FIRST_WARM, WARM, Repetitions, requests_of
+from fixtures.workloads.repetitions import trimmed_mean
 from fixtures.workloads.workload import Workload
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.server_process import mock_server, server_log
@@ -38,7 +39,7 @@ class Timed:
         (cell,) = cells(chosen)
         for _ in range(5):  # on a busy machine the client is late now and then, and measures again
             with mock_server("--ttft", str(TTFT), "--gap", str(GAP), *options) as url:
-                self.sample = Measurer(chosen, []).measure(cell, attach(url, "mock", "openai", ""))
+                self.sample = Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
                 log = server_log(url)
             if "retried" not in self.sample.metrics:
                 break
@@ -144,7 +145,7 @@ def test_a_card_is_asked_more_often_than_a_processor(tmp_path, hardware, count):
     batch = workload("cell", "batch", batch_size=1, input_len=8, output_len=3, repetitions=REPETITIONS)
     chosen = load(tmp_path, head(["llama-3.1-8b"], hardware=hardware) + batch)
     with mock_server("--ttft", "0.004", "--gap", "0.05") as url:
-        sample = Measurer(chosen, []).measure(cells(chosen)[0], attach(url, "mock", "openai", ""))
+        sample = Measurer(chosen, []).measure(cells(chosen)[0], attach(Server(url), "mock"))
     assert [len(sample.repetitions[name]) for name in ("prefill_time", "decode_step")] == [count, REPETITIONS]
 
 
@@ -158,7 +159,7 @@ class Labelled:
     def __init__(self, url, late=()):
         self.asked, self.notes = list[str](), list[str]()
         self._late = late
-        server = attach(url, "mock", "openai", "")
+        server = attach(Server(url), "mock")
         self.runs = Repetitions(WORKLOAD, (1, 1), server, self._requests, lambda phase: None, lambda: None)
         plain_rounds(self.runs.measure, self.runs.ahead, WORKLOAD.repetitions)
         self.runs.retry(self.notes.append)

@@ -18,7 +18,7 @@ from fixtures.engines import benchmark as benchmark_module
 from fixtures.engines.benchmark import benchmark
 from fixtures.engines.engine import BootSpec
 from fixtures.engines.environment import Environment
-from fixtures.engines.registry import ENGINES, EXTERNAL
+from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, EngineHung, UsageError
 from fixtures.studies import cross_check
 from fixtures.workloads.tokenizer import encoder, words
@@ -29,7 +29,7 @@ from perf_tests.tools import bench_cross_check
 pytestmark = pytest.mark.cpu
 ONLINE = Workload("online-8", "online", rate=8, num_prompts=100, input_len=75, output_len=128)
 SERVER = Target("http://127.0.0.1:8123", "m-1")
-BENCHMARKS = [name for name in ENGINES if name != EXTERNAL]
+BENCHMARKS = list(ENGINES)
 
 
 def options(line):
