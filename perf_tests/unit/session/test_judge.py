@@ -57,7 +57,7 @@ class Bench:
 def bench(tmp_path):
     chosen = load("cpu", ENGINES)
     pair = [
-        cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 2 and cell.workload.batch_size
+        cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 1 and cell.workload.batch_size
     ]
     return Bench(chosen, pair, tmp_path)
 
