@@ -128,5 +128,5 @@ def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_mult
     # Attention 2.5 h^2, an expert 3 h f; h = 2048, f = 7168, two layers, vocabularies of 4,008 and 1,000 tokens.
     attention, expert = 2.5 * 2048**2, 3 * 2048 * 7168
     expected = (2 * (attention + 2 * expert) + 1000 * 2048) / (2 * (attention + expert) + 4008 * 2048)
-    assert scale(deployment, block, METRICS["cpu_time_to_parameters"]) == pytest.approx(expected, rel=1e-3)
+    assert scale(deployment, block, METRICS["cpu_time_to_params"]) == pytest.approx(expected, rel=1e-3)
     assert scale(deployment, block, METRICS["cpu_time_to_dense"]) == 1.0
