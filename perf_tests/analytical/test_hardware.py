@@ -165,7 +165,8 @@ def test_the_platform_of_a_release_is_the_newest_that_is_no_newer(engine, versio
 
 
 @pytest.mark.parametrize(
-    ("engine", "version"), [("vllm", "0.2.6"), ("vllm", ""), ("vllm", "main-4f2"), ("sglang", "0.4.9"), ("other", "1.0")]
+    ("engine", "version"),
+    [("vllm", "0.2.6"), ("vllm", ""), ("vllm", "main-4f2"), ("sglang", "0.4.9"), ("other", "1.0")],
 )
 def test_older_and_unknown_releases_have_the_default_platform(engine, version):
     assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"
