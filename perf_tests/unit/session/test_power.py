@@ -74,6 +74,8 @@ def test_where_nothing_would_find_half_the_threads_that_is_said(session):
     night = session("amx_bf16", cores=16)
     night.verdicts.update({("a", RATIO): verdict(Outcome.NO_BASELINE)})
     assert "half the threads for both models would not be found here" in list(power(night))[1]
+    night.verdicts.update({("a", RELATION): verdict(Outcome.INCONCLUSIVE)})  # the kernel does not say
+    assert "half the threads for both models would not be found here" in list(power(night))[1]
     night.verdicts.update({("a", RELATION): verdict(Outcome.PASS)})
     assert "half the threads" not in list(power(night))[1]
 
