@@ -6,6 +6,7 @@ from typing import Any
 
 from fixtures.deployments.cell import Cell
 from fixtures.deployments.deployment import Deployment
+from fixtures.errors import EngineError
 from fixtures.session.judge import Judge
 from fixtures.session.reference.baselines import CommittedBaselines
 from fixtures.session.reference.candidate import Candidate
@@ -30,16 +31,23 @@ class Draws:
         """Nothing boots."""
         self.prepared.append(cell)
 
-    def measure(self, cell: Cell, rounds: Any) -> Sample:
-        """The cell's sample of the present boot."""
-        return self._draw(cell, self.boot)
+    def measure(self, cells: Sequence[Cell], rounds: Any) -> dict[Cell, Sample | EngineError]:
+        """Each cell's sample of the present boot."""
+        return {cell: self.drawn(cell) for cell in cells}
+
+    def drawn(self, cell: Cell) -> Sample | EngineError:
+        """The cell's sample of the present boot, or why there is none."""
+        try:
+            return self._draw(cell, self.boot)
+        except EngineError as error:
+            return error
 
     def profile(self, cell: Cell, directory: Path) -> str:
         """A place, where nothing is."""
         self.profiled.append(cell)
         return str(directory)
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, cell: Cell, reason: str) -> None:
         """Nothing is up."""
 
     def stop(self) -> None:

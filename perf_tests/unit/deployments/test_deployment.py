@@ -122,11 +122,11 @@ def test_a_deployment_without_any_cell_is_refused_with_the_reason():
 def test_references_of_ratios():
     deployment = deployments.load("cpu", ENGINES)
     everything = {cell.id: cell for cell in cells(deployment)}
-    moe = everything["vllm/mixtral-8x7b-twin/tp2/batch-8"]
+    moe = everything["vllm/mixtral-8x7b-twin/tp1/batch-8"]
     found = references(moe, list(everything.values()), "llama-3.1-8b-twin")
     assert {name: cell.id for name, cell in found.items()} == {
-        "to_dense": "vllm/llama-3.1-8b-twin/tp2/batch-8",
-        "to_batch_1": "vllm/mixtral-8x7b-twin/tp2/batch-1",
+        "to_dense": "vllm/llama-3.1-8b-twin/tp1/batch-8",
+        "to_batch_1": "vllm/mixtral-8x7b-twin/tp1/batch-1",
     }
     order = list(everything)
     assert all(order.index(cell.id) < order.index(moe.id) for cell in found.values())

@@ -73,3 +73,56 @@ def test_servers_apart_that_die_cost_the_measured_ones_nothing(pool, block, engi
         wait_until(lambda pids=killed: not any(map(psutil.pid_exists, pids)))
     pool.server(block).check_alive()
     assert len(fake_engine.boots(engine)) == LOST + 1, "a dead one is not handed out again"
+
+
+PAIR = head(["llama-3.1-8b-twin", "mixtral-8x7b-twin"], in_turn=True, max_model_len=256, boot_timeout=30)
+PAIR += 'dense_reference = "llama-3.1-8b-twin"\n' + workload("startup", "startup")
+
+
+@pytest.fixture
+def together(tmp_path, engine):
+    """A pool of two models that are measured in turn, their blocks, and what it told of the boots."""
+    deployment, told = load(tmp_path, PAIR), []
+    found = Pool(deployment, tmp_path, {"vllm": engine}, [], told.append)
+    yield found, [cell.block for cell in cells(deployment)], told
+    found.stop()
+
+
+@pytest.mark.cpu
+def test_servers_that_are_measured_in_turn_are_up_at_the_same_time(together, engine):
+    pool, (dense, mixture), told = together
+    servers = [pool.server(dense), pool.server(mixture)]
+    for one in servers:
+        one.check_alive()
+    assert [pool.server(block) for block in (dense, mixture)] == servers
+    assert len(fake_engine.boots(engine)) == 2
+    assert len(told) == len(set(told)), "nothing is told twice where boots would take turns for ever"
+    pool.stop()
+    assert all(one.process.exit_status() is not None for one in servers)
+
+
+@pytest.mark.cpu
+def test_a_server_that_is_given_up_leaves_the_one_beside_it(together, engine):
+    pool, (dense, mixture), _ = together
+    first, other = pool.server(dense), pool.server(mixture)
+    pool.give_up(mixture, "it hangs")
+    assert pool.server(dense) is first
+    first.check_alive()
+    assert pool.server(mixture) is not other
+    assert pool.server(dense) is first
+    assert len(fake_engine.boots(engine)) == 3
+
+
+@pytest.mark.cpu
+def test_an_interrupted_boot_leaves_nothing_behind(together, engine, monkeypatch):
+    pool, (dense, _), _ = together
+
+    def interrupt(*_):
+        if fake_engine.boots(engine):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "_tell", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.server(dense)
+    pool.stop()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for boot in fake_engine.boots(engine) for pid in boot["pids"]))

@@ -34,7 +34,7 @@ class Bench:
     def __init__(self, root):
         self.root = root
         self.deployment = dataclasses.replace(load("cpu", ENGINES), gated=("latency",), hardware="H200", outputs=False)
-        found = cells(self.deployment, ["*/llama-3.1-8b-twin/tp2/batch-*"])
+        found = cells(self.deployment, ["*/llama-3.1-8b-twin/tp1/batch-*"])
         extra = [
             dataclasses.replace(
                 found[1], workload=dataclasses.replace(found[1].workload, name=f"batch-{n}", batch_size=n)
@@ -98,15 +98,12 @@ def slower_in(name, by=1.05):
 
 
 def test_the_control_measures_few_cells_of_each_block():
-    every = cells(load("cpu", ENGINES))
+    every = cells(load("h200x1", ENGINES), ["vllm/llama-3.1-8b/*", "vllm/mixtral-8x7b/*"])
     found = {cell.id.partition("/")[2] for cell in control.chosen(every)}
     assert found == {
-        "llama-3.1-8b-twin/tp1/offline-150",
-        *(
-            f"{model}-twin/tp2/{name}"
-            for model in ("llama-3.1-8b", "mixtral-8x7b")
-            for name in ("batch-1", "batch-32", "offline-100", "online-2")
-        ),
+        f"{model}/tp1/{name}"
+        for model in ("llama-3.1-8b", "mixtral-8x7b")
+        for name in ("batch-1", "batch-32", "offline-100", "online-4")
     }
 
 

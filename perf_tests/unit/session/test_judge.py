@@ -57,7 +57,7 @@ class Bench:
 def bench(tmp_path):
     chosen = load("cpu", ENGINES)
     pair = [
-        cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 2 and cell.workload.batch_size
+        cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 1 and cell.workload.batch_size
     ]
     return Bench(chosen, pair, tmp_path)
 
@@ -129,7 +129,7 @@ def test_decode_is_judged_once_as_observed_where_it_is(tmp_path, name, decode):
 
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     # What --strict-baselines would find, but for the kind of processor: that of the next machine isn't known.
-    chosen = load("cpu", ENGINES)
+    chosen = load("cpu", ENGINES).on("avx512_bf16", 2)
     every = cells(chosen)
     judge = judge_beside(chosen, every, ROOT / "baselines")
     judge.read_baselines()
@@ -137,7 +137,7 @@ def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
         for metric in judge.metrics(cell):
             stored, reason = judge.reference.boots(cell)
             if metric.beyond:  # held against theory, or against what the boots answered
-                assert metric.beyond == "invalid" or any(boot.outputs for boot in stored), f"{cell.id}: {reason}"
+                assert cell.workload.kind != "outputs" or any(boot.outputs for boot in stored), f"{cell.id}: {reason}"
                 continue
             assert any(metric.name in boot.metrics for boot in stored), f"{cell.id}: {metric.name}: {reason}"
 

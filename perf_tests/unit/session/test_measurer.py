@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import types
 
 import pytest
 
@@ -12,6 +13,8 @@ from fixtures.deployments.cell import Block, Cell, cells
 from fixtures.deployments.server import EXTERNAL, Server
 from fixtures.engines.boot import attach
 from fixtures.engines.registry import ENGINES
+from fixtures.engines.usage import Usage
+from fixtures.hardware import host
 from fixtures.session.measurer import Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES
 from fixtures.workloads.sharegpt import SALT_TOKENS, Conversation, Dataset
@@ -111,11 +114,11 @@ class Stalled:
     When requests went out is written into their records, so that no busy machine has a part in it.
     """
 
-    def __init__(self, directory, stalls, monkeypatch):
+    def __init__(self, directory, stalls, monkeypatch, **fields):
         self.log, self.begun, self.shown = list[dict](), list[str](), list[str]()
         self._stalls, self._run = stalls, client.run
         monkeypatch.setattr(client, "run", self._sent)
-        chosen = load(directory, ONLINE)
+        chosen = dataclasses.replace(load(directory, ONLINE), **fields)
         (cell,) = cells(chosen)
         with mock_server(*QUICK) as self._url:
             measurer = Measurer(chosen, [], progress=self._progress)
@@ -158,6 +161,33 @@ def test_a_repetition_that_the_client_was_late_in_gets_a_second_chance(tmp_path,
     assert found.begun == runs.split()
     assert any(found.late) == (len(stalls) > 1)
     assert f"repetition {runs[-1]}: the client sent p99 " in " ".join(found.shown)
+
+
+@pytest.mark.parametrize(("gated", "again"), [(("completed",), False), (("completed", "ttft_p50"), True)])
+def test_where_only_counts_are_judged_nothing_is_measured_again(tmp_path, monkeypatch, gated, again):
+    found = Stalled(tmp_path, {1}, monkeypatch, gated=gated)
+    assert found.begun == ["1", "2", "3"] + ["2"] * again
+    assert not found.sample.invalid
+    assert any(found.late) != again, "what was late is told all the same"
+
+
+def test_processor_time_and_idle_cores_are_those_of_the_engine(tmp_path, monkeypatch):
+    """A server of two threads on two cores, of which one runs while the other waits, then with the other one missing."""
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    chosen = load(tmp_path, FILE)
+    (cell,) = cells(chosen)
+    start = Usage({(1, 1): 0.0, (1, 2): 0.0, (7, 7): 5.0}, {(1, 1): 0.0, (1, 2): 0.0, (7, 7): 0.0})
+    both = Usage({(1, 1): 2.0, (1, 2): 1.0, (7, 7): 5.5}, {(1, 1): 0.0, (1, 2): 1.0, (7, 7): 0.0})
+    one = Usage({(1, 1): 2.0, (1, 2): 0.0, (7, 7): 5.5}, {(1, 1): 0.0, (1, 2): 0.0, (7, 7): 0.0})
+
+    def found(after):
+        summary = types.SimpleNamespace(output_tokens=10, duration=2.0)
+        runs = types.SimpleNamespace(full=[types.SimpleNamespace(summary=summary, before=start, after=after)])
+        return Measurer(chosen, [])._processor(cell, runs)
+
+    assert found(both) == {"cpu_time": (0.35,), "idle_cores": (0.0,)}, "who waits for a core does not idle"
+    assert found(one) == {"cpu_time": (0.25,), "idle_cores": (0.5,)}
+    assert found(None) == {}, "where the kernel keeps no account"
 
 
 @pytest.mark.parametrize(

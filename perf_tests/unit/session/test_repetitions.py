@@ -15,6 +15,7 @@ from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
 from fixtures.session.measurer import Measurer, plain_rounds
 from fixtures.session.repetitions import FIRST_WARM, WARM, Repetitions, requests_of
+from fixtures.session.warm_up import WITHOUT_CARD_TOKENS
 from fixtures.workloads.repetitions import trimmed_mean
 from fixtures.workloads.workload import Workload
 from perf_tests.fakes.deployments import head, load, workload
@@ -129,12 +130,13 @@ def test_some_go_ahead_of_each_repetition_with_prompts_of_their_own_and_a_warm_u
     prompts = [one["prompt"] for one in found.log]
     assert len(set(prompts)) == len(prompts)
     assert set(prompts).isdisjoint(one["prompt"] for one in found.warm_up)
-    assert {one["tokens"] for one in found.warm_up} == {1, TOKENS}
+    assert {one["tokens"] for one in found.warm_up} == {1, WITHOUT_CARD_TOKENS}
 
 
 def test_without_them_nothing_more_is_sent(tmp_path):
     found = Timed(tmp_path, "batch", 2, (), first_repetitions=0)
-    assert {one["tokens"] for one in found.warm_up + found.log} == {TOKENS}
+    assert {one["tokens"] for one in found.warm_up} == {WITHOUT_CARD_TOKENS}
+    assert {one["tokens"] for one in found.log} == {TOKENS}
     assert not {"prefill_time", "ttft_first", "decode_step"} & found.sample.metrics.keys()
     assert "repetition_spread" in found.sample.metrics
 

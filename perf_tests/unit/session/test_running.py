@@ -110,9 +110,9 @@ def test_the_boot_that_runs_is_measured_and_then_earlier_ones_are_handed_out(cel
     source.add([{cell.id: sample("a")}, {cell.id: sample("now")}, {cell.id: sample("b")}])
     found = []
     for _ in range(3):
-        found.append(source.measure(cell, plain_rounds).boot)
+        found.append(source.measure([cell], plain_rounds)[cell].boot)
         source.stop()
     assert found == ["now", "a", "b"]
     assert measuring.asked == 1
     with pytest.raises(EngineError, match="there is no further boot of a server that already runs"):
-        source.measure(cell, plain_rounds)
+        raise source.measure([cell], plain_rounds)[cell]

@@ -26,7 +26,7 @@ def verdict(tmp_path):
 
     def judged(dense, moe):
         chosen = load("cpu", ENGINES)
-        pair = [cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 2]
+        pair = [cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 1]
         by_model = {cell.block.model: cell for cell in pair}
         own, other = by_model["mixtral-8x7b-twin"], by_model["llama-3.1-8b-twin"]
         judge = judge_beside(chosen, pair, tmp_path)
@@ -59,7 +59,7 @@ def test_a_ratio_to_what_was_disturbed_is_invalid_and_says_so(verdict):
 def batches(gated, *sizes):
     """A deployment of the dense twin that judges these metrics, and its cells of these batch sizes."""
     chosen = dataclasses.replace(load("cpu", ENGINES), gated=gated)
-    found = [cell for cell in cells(chosen, ["*/llama-3.1-8b-twin/*/batch-*"]) if cell.block.tensor_parallel == 2]
+    found = [cell for cell in cells(chosen, ["*/llama-3.1-8b-twin/*/batch-*"]) if cell.block.tensor_parallel == 1]
     return chosen, [cell for cell in found if cell.workload.batch_size in sizes]
 
 
@@ -111,9 +111,9 @@ def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
             now[0] += 0 if self.prepared else 60
             super().prepare(cell)
 
-        def measure(self, cell, rounds):
-            now[0] += cell.workload.batch_size
-            return super().measure(cell, rounds)
+        def measure(self, cells, rounds):
+            now[0] += sum(cell.workload.batch_size for cell in cells)
+            return super().measure(cells, rounds)
 
     monkeypatch.setattr(session_module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     chosen, both = batches(("latency",), 1, 8)
@@ -158,9 +158,9 @@ def test_no_two_engines_are_up_on_the_same_cards(tmp_path):
         def prepare(self, cell):
             events.append((self, cell.block.model))
 
-        def measure(self, cell, rounds):
-            events.append((self, cell.block.model))
-            return super().measure(cell, rounds)
+        def measure(self, cells, rounds):
+            events.append((self, cells[0].block.model))
+            return super().measure(cells, rounds)
 
     own, candidate = (Telling(lambda cell, boot, of=of: sample(f"{of}-{boot}", latency=1.0)) for of in ("own", "new"))
     judge = judge_of_candidate(chosen, pair, tmp_path, own, candidate)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fixtures.deployments.cell import OUTPUTS
 from fixtures.errors import UsageError
 from fixtures.store import run as runs
 from perf_tests.fakes.reported_runs import calm, judged
@@ -43,3 +44,10 @@ def test_of_a_run_that_was_cut_off_the_boots_of_two_engines_stay_apart(tmp_path,
     (tmp_path / "samples.jsonl").write_text("\n".join([*texts, ""]))
     (found,) = runs.read(tmp_path).cells
     assert ([one.boot for one in found.boots], [one.boot for one in found.beside]) == (["0", "2"], ["1"])
+
+
+def test_a_run_whose_server_was_asked_for_outputs_is_read():
+    run = calm()
+    asked = dataclasses.replace(run.cells[0], workload=OUTPUTS.definition())
+    changed = dataclasses.replace(run, cells=(asked, *run.cells[1:]))
+    assert runs.parse(runs.text(changed), "there").cells[0].workload == OUTPUTS.definition()

@@ -1,0 +1,67 @@
+"""What Linux accounts to a server's processes, on processes of a known appetite."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fixtures.engines.usage import Usage, usage
+
+pytestmark = pytest.mark.cpu
+
+# Prints a line after so many seconds of a thread's own time on the processor, in so many threads.
+BURN = """
+import sys, threading, time
+def burn():
+    while time.thread_time() < float(sys.argv[1]): pass
+threads = [threading.Thread(target=burn) for _ in range(int(sys.argv[2]))]
+for one in threads: one.start()
+for one in threads: one.join()
+print(flush=True); sys.stdin.read()
+"""
+
+
+def burning(seconds, threads=1):
+    command = [sys.executable, "-c", BURN, str(seconds), str(threads)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_a_process_that_runs_is_accounted_for_and_one_that_sleeps_is_not():
+    process = burning(0)
+    with process:
+        process.stdout.readline()
+        before, since = usage([process.pid]), time.monotonic()
+        time.sleep(0.05)
+        after, lasted = usage([process.pid]), time.monotonic() - since
+        process.stdin.close()
+    assert 0 <= after.seconds(before) < lasted / 2
+    assert before.seconds(Usage({}, {})) > 0, "what it took to start"
+
+
+def test_the_own_process_is_accounted_for_while_it_runs():
+    before, own = usage([os.getpid()]), time.process_time()
+    while time.process_time() - own < 0.2:
+        pass
+    after = usage([os.getpid()])
+    assert after.seconds(before) == pytest.approx(0.2, rel=0.2)
+    assert after.wanted(before, 1, 99) >= after.seconds(before)
+
+
+def test_only_the_threads_that_ran_most_of_the_processes_that_did_count_as_wanted():
+    before = Usage({(1, 1): 1.0, (2, 2): 1.0, (2, 9): 5.0}, {(1, 1): 0.0, (2, 2): 0.0, (2, 9): 0.0})
+    after = Usage(
+        {(1, 1): 2.0, (1, 4): 1.0, (2, 2): 1.5, (3, 3): 0.1}, {(1, 1): 1.0, (1, 4): 0.5, (2, 2): 4.0, (3, 3): 9.0}
+    )
+    assert after.wanted(before, 1, 9) == 3.5
+    assert after.wanted(before, 1, 1) == 2.0, "one thread of the process that ran most"
+    assert after.wanted(before, 2, 9) == 8.0
+    assert after.seconds(before) == pytest.approx(2.6), "a thread that has ended takes nothing back"
+
+
+def test_a_process_that_has_ended_counts_for_nothing():
+    process = burning(0)
+    with process:
+        process.stdin.close()
+    assert usage([process.pid]) == Usage({}, {})

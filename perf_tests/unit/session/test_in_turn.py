@@ -1,0 +1,133 @@
+"""Cells of two models whose repetitions are taken in turn, on two servers that are up at the same time."""
+
+import contextlib
+
+import pytest
+
+from fixtures.deployments.cell import cells
+from fixtures.deployments.server import Server
+from fixtures.engines.boot import attach
+from fixtures.errors import EngineError
+from fixtures.session.measurer import Measurer, plain_rounds
+from fixtures.session.relations import scale
+from fixtures.session.session import Session
+from perf_tests.fakes.deployments import TWIN, head, load, workload
+from perf_tests.fakes.judging import Draws, judge_beside
+from perf_tests.fakes.samples import sample
+from perf_tests.fakes.server_process import mock_server, server_log
+
+pytestmark = pytest.mark.cpu
+
+MIXTURE, REPETITIONS = "mixtral-8x7b-twin", 3
+QUICK = ("--ttft", "0.01", "--gap", "0.002")
+
+
+def chosen(directory, **fields):
+    """A deployment of both twins that are measured in turn."""
+    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed"], **fields)
+    text += f'dense_reference = "{TWIN}"\n'
+    text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=0)
+    return load(directory, text + workload("online", "online", rate=50, num_prompts=4))
+
+
+class Told:
+    """Which repetition of which cell was begun, in this order."""
+
+    def __init__(self):
+        self.begun = []
+
+    def __call__(self, text, passing=False):
+        cell, _, phase = text.rpartition(": ")
+        if phase.startswith("measuring "):
+            self.begun.append((cell.split("/")[1], phase.removeprefix("measuring ")))
+
+
+@pytest.fixture
+def measured(tmp_path):
+    def measure(*options):
+        """The samples of both batches, by model, what was begun, and what both servers were asked."""
+        deployment, told = chosen(tmp_path), Told()
+        pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
+        with contextlib.ExitStack() as stack:
+            urls = [stack.enter_context(mock_server(*QUICK, *own)) for own in ((), options)]
+            servers = {cell: attach(Server(url), "mock") for cell, url in zip(pair, urls, strict=True)}
+            found = Measurer(deployment, [], progress=told).measure_in_turn(servers, plain_rounds)
+            return [found[cell] for cell in pair], told.begun, [server_log(url) for url in urls]
+
+    return measure
+
+
+def test_repetitions_of_both_models_take_turns(measured):
+    (dense, mixture), begun, logs = measured()
+    in_turn = [(name, f"{i}/{REPETITIONS}") for i in range(1, 1 + REPETITIONS) for name in (TWIN, MIXTURE)]
+    assert begun[: len(in_turn)] == in_turn, "what a late client measures again comes after them"
+    ratios = mixture.repetitions["latency_to_dense"]
+    assert ratios == tuple(
+        own / other for own, other in zip(mixture.repetitions["latency"], dense.repetitions["latency"], strict=True)
+    )
+    assert mixture.metrics["latency_to_dense"] == sorted(ratios)[1]
+    assert "latency_to_dense" not in dense.metrics
+    assert all(len(log) >= REPETITIONS for log in logs)
+
+
+def test_what_fails_on_one_server_is_said_of_its_own_cell(measured):
+    (dense, mixture), _, _ = measured("--fault", "http-500", "--after", "2")
+    assert dense.metrics["completed"] == 1
+    assert isinstance(mixture, EngineError)
+    assert "1 of 1 requests failed" in str(mixture) or "requests failed" in str(mixture)
+
+
+def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", latency=2.0 + ("8x7b" in cell.id)))
+    session = Session(judge_beside(deployment, every, tmp_path, draws), None, tmp_path)
+    first, second = (cell for cell in every if cell.workload.name == "batch-1")
+    assert session.repeats(first)
+    session.measure(first)
+    assert not session.repeats(second), "it has been, in turn with the first"
+    assert session.measure(second).metrics["latency_to_dense"] == 1.5
+    assert draws.prepared == [first]
+    assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
+
+
+def test_a_cell_that_fails_leaves_the_other_one_measured(tmp_path):
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+
+    def draw(cell, boot):
+        if "8x7b" in cell.id:
+            raise EngineError("the server died")
+        return sample("1", latency=2.0)
+
+    session = Session(judge_beside(deployment, every, tmp_path, Draws(draw)), None, tmp_path)
+    first, second = (cell for cell in every if cell.workload.name == "batch-1")
+    assert session.measure(first).metrics["latency"] == 2.0
+    for _ in range(2):
+        with pytest.raises(EngineError, match="the server died"):
+            session.measure(second)
+
+
+def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
+    """A ratio whose other half is of a boot of minutes ago would hold the machine's drift."""
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", latency=2.0))
+    session = Session(judge_beside(deployment, every, tmp_path, draws), None, tmp_path)
+    first, second = (cell for cell in every if cell.workload.name == "batch-1")
+    session.measure(first)
+    assert session._measure_again(session._first, [second])
+    assert [boot.boot for boot in session.boots[first]] == [f"{TWIN}-{boot}" for boot in (0, 1)]
+    assert [boot.boot for boot in session.boots[second]] == [f"{MIXTURE}-{boot}" for boot in (0, 1)]
+
+
+def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_multiplies(tmp_path):
+    from fixtures.metrics import METRICS
+
+    deployment = chosen(tmp_path)
+    block = cells(deployment)[-1].block
+    # Attention 2.5 h^2, an expert 3 h f; h = 2048, f = 7168, two layers, vocabularies of 4,008 and 1,000 tokens.
+    attention, expert = 2.5 * 2048**2, 3 * 2048 * 7168
+    expected = (2 * (attention + 2 * expert) + 1000 * 2048) / (2 * (attention + expert) + 4008 * 2048)
+    assert scale(deployment, block, METRICS["cpu_time_to_params"]) == pytest.approx(expected, rel=1e-3)
+    assert scale(deployment, block, METRICS["cpu_time_to_dense"]) == 1.0
