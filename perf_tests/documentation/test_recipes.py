@@ -101,7 +101,7 @@ def test_a_server_that_already_runs(copy):
     assert "external/llama/tp1/batch-1" in text
 
 
-def judged(copy, deployment, *options):
+def judged(copy, deployment, engine, *options):
     """Follow the commands that measure a deployment; what the last one says, and the boots of each cell in its baseline."""
     for command in [one for one in commands("pytest") if f"--deployment={deployment}.toml" in one]:
         for _ in range(5):  # on a busy machine the client misses its schedule now and then, and a cell is invalid
@@ -110,22 +110,23 @@ def judged(copy, deployment, *options):
             if " invalid" not in text:
                 break
     assert re.search(r"^verdicts: \d+ pass$", text, re.MULTILINE), text
-    (path,) = (copy / "baselines" / "cpu").rglob("chat-small.json")
+    (path,) = (copy / "baselines" / "cpu").rglob(f"{engine}-*/chat-small.json")
     stored = {b["name"]: b["extra_info"]["boots"] for b in json.loads(path.read_text())["benchmarks"]}
-    path.unlink()
-    assert tuple(stored) == WORKLOADS
+    assert set(WORKLOADS) <= set(stored)
     assert min(map(len, stored.values())) >= 2, "appended"
     return text, stored
 
 
 def test_a_deployment_of_a_model_on_a_real_engines_command_line(copy, tmp_path):
-    text, _ = judged(copy, "mine", f"--engine-env=vllm={fake_engine.build(tmp_path / 'engine')}")
+    # The fake has no model's source to look into.
+    environment = f"--engine-env=vllm={fake_engine.build(tmp_path / 'engine')}"
+    text, _ = judged(copy, "mine", "vllm", environment, "-k", "not test_source")
     for name in WORKLOADS:
         assert f"vllm/chat-small/tp1/{name}: measured" in text
 
 
 def test_an_engine_with_a_deployment_a_metric_and_a_claim(copy):
-    text, stored = judged(copy, "mock")
+    text, stored = judged(copy, "mock", "mock")
     assert re.search(r"^batch-of-8-is-free .* checked$", text, re.MULTILINE), "the last one says --claims"
     for name in WORKLOADS:
         assert f"mock/chat-small/tp1/{name}: measured" in text

@@ -8,16 +8,36 @@ import pytest
 from fixtures.deployments.cell import OUTPUTS
 from fixtures.errors import UsageError
 from fixtures.store import run as runs
+from fixtures.workloads.workload import Workload
 from perf_tests.fakes.reported_runs import calm, judged
 from perf_tests.fakes.samples import sample
 
 pytestmark = pytest.mark.cpu
+TOKENS = {"input_len": 4, "output_len": 4}
+WORKLOADS = (
+    Workload("startup", "startup"),
+    Workload("batch", "batch", batch_size=2, **TOKENS),
+    Workload("offline", "offline", num_prompts=2, **TOKENS),
+    Workload("online", "online", num_prompts=2, rate=1, **TOKENS),
+    Workload("routing", "routing", num_prompts=2, **TOKENS),
+)
 
 
 def test_worse_is_positive_whichever_way_a_metric_goes():
     assert judged("latency", "pass", change=0.1).worse == 0.1
     assert judged("output_throughput", "pass", change=0.1).worse == -0.1
     assert judged("completed", "pass", change=-0.1).worse == 0.1
+
+
+def test_a_run_with_every_kind_of_cell_is_read_as_it_was_written():
+    run = calm()
+    cells = tuple(
+        dataclasses.replace(run.cells[0], id=f"{run.blocks[0].id}/{one.name}", name=one.name, workload=one.definition())
+        for one in (*WORKLOADS, OUTPUTS)
+    )
+    written = dataclasses.replace(run, cells=cells)
+    found = runs.parse(runs.text(written), "here").cells
+    assert [cell.workload for cell in found] == [cell.workload for cell in cells]
 
 
 def test_a_run_with_an_unknown_metric_is_refused():
