@@ -241,7 +241,7 @@ def test_what_is_no_time_is_compared_with_all_machines(bench):
     ],
 )
 def test_a_relation_of_times_is_judged_by_the_middle_boot_and_of_sizes_by_the_worst(bench, name, values, outcome):
-    judge = bench.judge([])
+    judge = bench.judge([on("0", 1.0, "avx2")])
     judge.reference.judged.boots[bench.cell] = [sample(str(i), metrics={name: one}) for i, one in enumerate(values)]
     verdict = judge.verdict(bench.cell, METRICS[name], judge.trial([bench.cell]))
     assert verdict.outcome is outcome
