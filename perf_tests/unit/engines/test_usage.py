@@ -46,7 +46,7 @@ def test_the_own_process_is_accounted_for_while_it_runs():
         pass
     after = usage([os.getpid()])
     assert after.seconds(before) == pytest.approx(0.2, rel=0.2)
-    assert after.wanted(before, 1, 99) >= after.seconds(before)
+    assert after.wanted(before, 1, 99)[0] >= after.seconds(before)
 
 
 def test_only_the_threads_that_ran_most_of_the_processes_that_did_count_as_wanted():
@@ -54,9 +54,9 @@ def test_only_the_threads_that_ran_most_of_the_processes_that_did_count_as_wante
     after = Usage(
         {(1, 1): 2.0, (1, 4): 1.0, (2, 2): 1.5, (3, 3): 0.1}, {(1, 1): 1.0, (1, 4): 0.5, (2, 2): 4.0, (3, 3): 9.0}
     )
-    assert after.wanted(before, 1, 9) == 3.5
-    assert after.wanted(before, 1, 1) == 2.0, "one thread of the process that ran most"
-    assert after.wanted(before, 2, 9) == 8.0
+    assert after.wanted(before, 1, 9) == (3.5, 13.0)
+    assert after.wanted(before, 1, 1) == (2.0, 13.5), "one thread of the process that ran most"
+    assert after.wanted(before, 2, 9) == (8.0, 9.0)
     assert after.seconds(before) == pytest.approx(2.6), "a thread that has ended takes nothing back"
 
 

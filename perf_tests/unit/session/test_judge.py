@@ -229,3 +229,19 @@ def test_what_is_no_time_is_compared_with_all_machines(bench):
     stored = [sample(str(i), host_id=str(i), metrics={COUNT.name: 8.0}, provenance={}) for i in range(3)]
     found = bench.verdict(COUNT, stored, sample("now", host_id="new", metrics={COUNT.name: 8.0}, provenance={}))
     assert found.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "outcome"),
+    [
+        ("cpu_time_to_params", (1.3, 1.0, 1.1), Outcome.PASS),
+        ("cpu_time_to_params", (1.3, 1.2, 1.1), Outcome.REGRESSION),
+        ("cpu_time_to_params", (1.3,), Outcome.REGRESSION),
+        ("kv_shortfall", (0.5, 0.0, 0.0), Outcome.REGRESSION),
+    ],
+)
+def test_a_relation_of_times_is_judged_by_the_middle_boot_and_of_sizes_by_the_worst(bench, name, values, outcome):
+    judge = bench.judge([on("0", 1.0, "avx2")])
+    judge.reference.judged.boots[bench.cell] = [sample(str(i), metrics={name: one}) for i, one in enumerate(values)]
+    verdict = judge.verdict(bench.cell, METRICS[name], judge.trial([bench.cell]))
+    assert verdict.outcome is outcome
