@@ -40,7 +40,7 @@ def test_what_was_printed_and_drawn_was_made_with_the_present_rule():
 def test_another_screen_another_figure_and_another_rule_are_found_out():
     page, figure = (path.read_text(encoding="utf-8") for path in (simulations.PAGE, simulations.FIGURE))
     record = simulations.recorded(page, figure, "rule")
-    assert len(record) == 4
+    assert len(record) == 5
     assert simulations.differences(record, page, figure, "rule") == []
     edited = page.replace("0.5%  10 ", "0.5%  11 ", 1)
     power = "docs/gate.md: power --nights 3000: not what the simulation gave"
