@@ -16,7 +16,7 @@ from fixtures.deployments import deployment as deployment_module
 from fixtures.engines.pool import Pool
 from fixtures.engines.registry import ENGINES
 from fixtures.models.model import Model
-from fixtures.session.warm_up import WARM_UP_TOKENS
+from fixtures.session.warm_up import WITHOUT_CARD_TOKENS
 from fixtures.studies.cross_check import CrossCheck, selected
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
@@ -361,7 +361,7 @@ def test_cells_share_the_measurer_s_warm_up(both, tmp_path):
             log = server_log(server.target.url)
             asked = [entry["tokens"] for entry in log if "tokens" in entry]
             short = asked[: asked.index(20)]
-            assert set(short) == {WARM_UP_TOKENS}
+            assert set(short) == {WITHOUT_CARD_TOKENS}
             assert len(short) >= 40 * passes
             assert asked[len(short) :] == [20] * 80
             assert len([entry for entry in log if "frozen" in entry]) == times
