@@ -20,6 +20,7 @@ BY_GENERATION = (
     "attention_seconds",
     "attention_sequence_seconds",
     "all_reduce_seconds",
+    "exchange_seconds",
 )
 
 
@@ -37,8 +38,9 @@ def figures(record, path=""):
 
 def test_every_figure_names_a_source_that_there_is():
     found = [(path, figure) for path, figure in figures(hardware()) if not path.endswith(".stall_seconds")]
-    assert len(found) == 1 + 20 * len(GPUS) + 4 * sum(
-        len(platform.gpu) + (platform.every is not None) for platform in hardware().platform.values()
+    assert len(found) == 1 + 21 * len(GPUS) + 4 * sum(
+        len(platform.gpu) + len(platform.several) + (platform.every is not None)
+        for platform in hardware().platform.values()
     )
     assert {path: f.source for path, f in found if f.source not in hardware().sources} == {}
 

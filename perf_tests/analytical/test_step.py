@@ -29,6 +29,7 @@ OVERHEADS = (
     "attention_seconds",
     "attention_sequence_seconds",
     "all_reduce_seconds",
+    "exchange_seconds",
 )
 
 batches = st.integers(1, 300)
@@ -55,6 +56,7 @@ CARD = plain_gpu(
     attention_bandwidth=0.8,
     attention_compute=0.1,
     all_reduce_seconds=0.2,
+    exchange_seconds=0.7,
     all_reduce_bandwidth=0.6,
 )
 
@@ -116,7 +118,10 @@ def test_expert_parallelism_by_hand():
     assert terms.experts == pytest.approx(0.75 + math.hypot(touched * 1536 * 2 / 400, 2 * 8 * 2 * 1536 / 2 / 800))
     assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 4) + 4 * 50 * 2 * 2 * 8 * 2 / 800)
     # A dispatch and a combine, of 4 vectors of 32 bytes, to the other rank unless both experts are at home (1 of 6).
-    assert terms.communication == pytest.approx(2 * 0.2 + 4 * 2 * 32 * (5 / 6) / 30)
+    assert terms.communication == pytest.approx(2 * 0.7 + 4 * 2 * 32 * (5 / 6) / 30)
+    assert step.decode(Setup(TINY, CARD, Parallel(1, 2, 2), BF16), 8, 50) == terms
+    # Of seven sequences one copy has four, and the other waits for it.
+    assert step.decode(Setup(TINY, CARD, Parallel(1, 2, 2), BF16), 7, 50) == terms
     both = step.decode(Setup(TINY, CARD, Parallel(2, 2), BF16), 8, 50)
     # Attention is split: both have all tokens, and reduce as without expert parallelism.
     assert both.communication == pytest.approx(4 * 0.2 + 8 * 4 * 32 / 30)

@@ -281,8 +281,10 @@ def line(key: str, one: Uncertainty) -> str:
 def main() -> None:
     """Print the constants and the errors."""
     nine = document_points()
-    fitted = calibration.fit(nine)
-    print("document:", {m: f"{v * 1e3:.3f} ms" for m, v in fitted.seconds.items()}, f"slope {fitted.slope:.5f}")
+    of_document = calibration.fit(nine)
+    print(
+        "document:", {m: f"{v * 1e3:.3f} ms" for m, v in of_document.seconds.items()}, f"slope {of_document.slope:.5f}"
+    )
     left_out = calibration.leave_one_out(nine)
     names = [f"{p.machine} {p.sequences}" for p in nine]
     print("  left out:", ", ".join(f"{n} {e:+.2%}" for n, e in zip(names, left_out, strict=True)))
