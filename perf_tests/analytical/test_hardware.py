@@ -38,7 +38,7 @@ def figures(record, path=""):
 
 def test_every_figure_names_a_source_that_there_is():
     found = [(path, figure) for path, figure in figures(hardware()) if not path.endswith(".stall_seconds")]
-    assert len(found) == 1 + 21 * len(GPUS) + 4 * sum(
+    assert len(found) == 1 + 23 * len(GPUS) + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )
@@ -157,8 +157,10 @@ def test_uncertainties_are_of_platforms_that_there_are():
         ("vllm", "0.26.0", "vllm-0.26"),
         ("vllm", "0.26.1.post1", "vllm-0.26"),
         ("sglang", "0.5.17", "sglang-0.5"),
-        ("vllm", "0.33.0", "vllm-0.26"),
-        ("vllm", "1.0.26.0", "vllm-0.26"),
+        ("vllm", "0.32.0", "vllm-0.26"),
+        ("vllm", "0.33.0", "vllm-0.33"),
+        ("vllm", "0.34.1", "vllm-0.33"),
+        ("vllm", "1.0.26.0", "vllm-0.33"),
         ("sglang", "0.26.0", "sglang-0.5"),
     ],
 )

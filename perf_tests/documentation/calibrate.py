@@ -43,6 +43,8 @@ from perf_tests.documentation import evidence, published
 
 CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
 VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
+# The platforms of the current set, by engine.
+PLATFORMS = {"vllm": VLLM, "sglang": SGLANG}
 # Measured on several cards only: the set of its boots, their hardware and tensor-parallel size.
 NEWEST_VLLM = "vllm-0.33"
 ON_SEVERAL = {NEWEST_VLLM: (evidence.SETS / "vllm-0.33.0-random", {"h200x2": "h200"}, Parallel(2))}
