@@ -31,7 +31,7 @@ from fixtures.store import baseline
 from fixtures.studies.gate import committed
 from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate, evidence
+from perf_tests.documentation import calibrate, evidence, four_cards
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
 from perf_tests.paths import RECORDINGS, ROOT
 
@@ -368,6 +368,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "side by side on two": side_by_side_on_two,
     "two cards": two_cards,
     "foretold": foretold,
+    "four cards foretold": lambda: markdown(
+        ("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), four_cards.foretold()
+    ),
+    "four cards": lambda: markdown(
+        ("cell", "predicted", "interval", "measured", "error of the time", ""), four_cards.every_cell()
+    ),
+    "whole experts": lambda: markdown(
+        ("", "TP=4", "TP=4, EP=4", "against TP=4", "TP=1, DP=4, EP=4", "against TP=4"), four_cards.whole_experts()
+    ),
     "uncertainty": uncertainty,
     "releases": releases,
 }
