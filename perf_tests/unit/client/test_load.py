@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import json
 import math
 import re
@@ -11,6 +12,7 @@ import pytest
 
 from fixtures.client import connection, load, metrics
 from fixtures.client.__main__ import main
+from fixtures.client.arrivals import Arrivals
 from fixtures.client.load import Target, record_of, run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
@@ -64,7 +66,8 @@ def one_event_a_read(monkeypatch):
 
     def arrived(target, request, exchange, *others):
         events = re.split(rb"(?<=\n\n)", b"".join(data for _, data in exchange.reads))
-        exchange.reads = [(exchange.sent + 0.1 * i, event) for i, event in enumerate(filter(None, events), 1)]
+        times = (exchange.sent + 0.1 * i for i in itertools.count(1))
+        exchange.reads = Arrivals.of(zip(times, filter(None, events), strict=False))
         return record_of(target, request, exchange, *others)
 
     monkeypatch.setattr(load, "record_of", arrived)
