@@ -70,7 +70,7 @@ def measure(job: Job, server: KnownServer) -> dict[str, Any]:
         told = dataclasses.asdict(job) | {"url": server.url, "schedule": schedule, "out": str(out)}
         used, began = server.seconds(), time.perf_counter()
         command = [sys.executable, str(Path(__file__).with_name("drive_client.py"))]
-        done = subprocess.run(command, input=json.dumps(told), capture_output=True, text=True)
+        done = subprocess.run(command, check=False, input=json.dumps(told), capture_output=True, text=True)
         if done.returncode:
             return _named(job) | {"error": done.stderr[-2000:]}
         said = json.loads(done.stdout.splitlines()[-1])
@@ -128,7 +128,7 @@ def _steady(written: Floats) -> float:
 
 
 def one_core(cores: list[int], other: Path | None, directory: Path | None) -> Iterator[dict[str, Any]]:
-    """This build, and the other one, on one core, by turns at each rate."""
+    """Runs of one core: at each rate this build and the other one take turns."""
     theirs = cores[1:3]
     with known_server(len(theirs), TTFT, GAP, theirs, directory) as server:
         for rate, count, tokens in ONE_CORE:
@@ -166,12 +166,29 @@ def machine(cores: list[int]) -> dict[str, Any]:
     }
 
 
-HEADERS = ("build", "workers", "req/s", "tokens/s", "TTFT p50", "TTFT p99", "event", "lag p99", "read p99", "joined %", "late")
+HEADERS = (
+    "build",
+    "workers",
+    "req/s",
+    "tokens/s",
+    "TTFT p50",
+    "TTFT p99",
+    "event",
+    "lag p99",
+    "read p99",
+    "joined %",
+    "late",
+)
 
 
 def _row(run: dict[str, Any]) -> list[Any]:
     if "error" in run:
-        return [run.get("build", ""), run.get("workers", ""), run.get("rate", ""), run["error"].strip().splitlines()[-1]]
+        return [
+            run.get("build", ""),
+            run.get("workers", ""),
+            run.get("rate", ""),
+            run["error"].strip().splitlines()[-1],
+        ]
     ttft, truth = run["ttft"], run["server_ttft"]
     return [
         run["build"],

@@ -124,7 +124,9 @@ def test_over_a_socket_it_is_the_same_and_never_sooner_than_it_was_written(form,
 def untimed(record):
     """What of a record doesn't depend on times and addresses."""
     error = record.error.partition(" http://")[0]
-    return dataclasses.replace(record, scheduled=0.0, sent=0.0, chunks=[], resent=False, delays=NONE, stamped=True, error=error)
+    return dataclasses.replace(
+        record, scheduled=0.0, sent=0.0, chunks=[], resent=False, delays=NONE, stamped=True, error=error
+    )
 
 
 def test_a_connection_that_is_announced_as_closing_is_not_used_again(served):
