@@ -1,15 +1,15 @@
 """How true the load client is on cores of its own, and how far it goes: beside a server that logs what it writes.
 
-    python -m perf_tests.tools.bench_fidelity --cores 0-15 [--other CHECKOUT] [--server-dir DIR] [--json FILE]
+    python -m perf_tests.tools.bench_fidelity --cores 16 [--other CHECKOUT] [--server-dir DIR] [--json FILE]
 
-First one core: the client on the first of the cores, the server on the next two, at 4, 50, 300 and 600 requests per second of 64
-tokens and at 100,000 tokens per second; with --other the client of that checkout takes turns with this one's. Then all
-cores: as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with sixteen cores.
-With two or three cores the first part alone runs.
+First one core: the client on the first of the cores, the server on the next two, at 4, 50, 300 and 600 requests per second of
+64 tokens and at 100,000 tokens per second; with --other the client of that checkout takes turns with this one's. Then all cores:
+as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with sixteen cores. With two
+or three cores the first part alone runs.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
-event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that held
-more than one event; `late` is by how much the server missed its own schedule.
+event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
+held more than one event; `late` is by how much the server missed its own schedule.
 """
 
 import argparse
@@ -153,8 +153,6 @@ def node(cores: list[int], until: float, directory: Path | None) -> Iterator[dic
 
 def machine(cores: list[int]) -> dict[str, Any]:
     """What the figures depend on: processor, kernel, and which of the cores are threads of one."""
-    topology = Path("/sys/devices/system/cpu")
-    siblings = (topology / f"cpu{core}" / "topology" / "thread_siblings_list" for core in cores)
     models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return {
         "processor": models[0] if models else platform.machine(),
@@ -162,7 +160,7 @@ def machine(cores: list[int]) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "cores": cores,
-        "siblings": sorted({path.read_text(encoding="ascii").strip() for path in siblings if path.exists()}),
+        "siblings": sorted({_siblings(core) for core in cores}),
     }
 
 
@@ -205,9 +203,13 @@ def _row(run: dict[str, Any]) -> list[Any]:
 
 
 def _cores(text: str) -> list[int]:
-    """Numbers of cores as taskset has them: 0-15 or 0,2,4."""
+    """Numbers of cores as taskset has them (0-15 or 0,2,4), or of how many: threads of one core come last then."""
     found: list[int] = []
-    for part in text.split(","):
+    if text.isdecimal():
+        allowed = sorted(os.sched_getaffinity(0))
+        firsts = list({_siblings(core): core for core in reversed(allowed)}.values())[::-1]
+        found = [*firsts, *(core for core in allowed if core not in firsts)][: int(text)]
+    for part in text.split(",") if not found else ():
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     if len(found) < 2:
@@ -215,9 +217,15 @@ def _cores(text: str) -> list[int]:
     return found
 
 
+def _siblings(core: int) -> str:
+    """The threads of a core, as the kernel lists them; by itself where it doesn't."""
+    path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    return path.read_text(encoding="ascii").strip() if path.exists() else str(core)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cores", type=_cores, required=True, help="which cores to use, as 0-15 or 0,2,4")
+    parser.add_argument("--cores", type=_cores, required=True, help="which to use, as 0-15 or 0,2,4, or how many")
     parser.add_argument("--other", type=Path, help="a checkout whose client runs beside this one's on one core")
     parser.add_argument("--server-dir", type=Path, help="where known_server is compiled, or compiled to")
     parser.add_argument("--json", type=Path, help="file to write all figures to")
