@@ -2,10 +2,10 @@
 
     python -m perf_tests.tools.bench_fidelity --cores 16 [--other CHECKOUT] [--server-dir DIR] [--json FILE]
 
-First one core: the client on the first of the cores, the server on the next two, at 4, 50, 300 and 600 requests per second of
-64 tokens and at 100,000 tokens per second; with --other the client of that checkout takes turns with this one's. Then all cores:
-as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with sixteen cores. With two
-or three cores the first part alone runs.
+First one core: the client on the first of the cores, the server on the next two, at 4, 50, 300 and 600 requests per second
+of 64 tokens and at 100,000 tokens per second; with --other the client of that checkout takes turns with this one's. Then
+all cores: as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with
+sixteen cores. With two or three cores the first part alone runs.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
 event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
