@@ -2,10 +2,11 @@
 
 from fixtures.client.arrivals import Arrivals
 from fixtures.client.exchange import Exchange
-from fixtures.client.load import Target, record_of
+from fixtures.client.outcome import record_of
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from perf_tests.fakes.conformance import TOKENS, Form, Pieces
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     sys.path.insert(0, job["checkout"])
     import numpy as np
 
-    from fixtures.client.load import Target, run
+    from fixtures.client.load import Target, run  # where both builds have it
     from fixtures.client.request import Request
 
     requests = [Request([i, *[1] * 31], job["tokens"], at) for i, at in enumerate(job["schedule"])]

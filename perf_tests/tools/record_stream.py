@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from fixtures.client.key import api_key
-from fixtures.client.load import Target, exchange
+from fixtures.client.load import exchange
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request, StreamError
 from fixtures.client.response import Reads, read_response
+from fixtures.client.target import Target
 from perf_tests.paths import RECORDINGS
 
 DIRECTORY = RECORDINGS

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Request
 from fixtures.client.response import Framing
+from fixtures.client.target import Target
 from perf_tests.fakes.conformance import FORMS, PROMPT, TOKENS, Form
 from perf_tests.fakes.responses import parsed
 from perf_tests.fakes.server_process import mock_server, server_log

@@ -13,11 +13,13 @@ import pytest
 from fixtures.client import connection, load, metrics
 from fixtures.client.__main__ import main
 from fixtures.client.arrivals import Arrivals
-from fixtures.client.load import Target, record_of, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
+from fixtures.client.outcome import record_of
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.conformance import FORMS, TOKENS
 from perf_tests.fakes.server_process import mock_server, server_log

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.client.arrivals import Arrivals
-from fixtures.client.load import Target, exchange, run
+from fixtures.client.load import exchange, run
 from fixtures.client.metrics import summarize
 from fixtures.client.read_delay import as_arrived
 from fixtures.client.record import Record
 from fixtures.client.request import Request
 from fixtures.client.response import Framing
+from fixtures.client.target import Target
 from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
