@@ -82,9 +82,11 @@ def test_arrivals_are_those_of_the_kernel_however_late_they_are_read(monkeypatch
         written = [moment for entry in server_log(url) for moment in entry["written"]]
     assert all(one.reads.stamped for one in exchanges)
     delays = [delay for one in exchanges for delay in one.reads.delays]
-    times = [when for one in exchanges for when, _ in one.reads]
+    times = sorted(when for one in exchanges for when, _ in one.reads)
     assert max(delays) > 0.015
-    assert sorted(when + delay for when, delay in zip(times, delays, strict=True)) == pytest.approx(read_at, abs=0.005)
+    assert max(late - when for when, late in zip(times, read_at, strict=True)) > 0.015, (
+        "the times are not those of the reading"
+    )
     assert max(times) > max(written), "never sooner than it was written"
 
 
