@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.analytical import step
-from fixtures.analytical.architecture import Architecture, Layer
+from fixtures.analytical.architecture import Architecture
 from fixtures.analytical.coverage import busiest_experts
 from fixtures.analytical.hardware import hardware
+from fixtures.analytical.layer import Layer
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import PRECISIONS, precision
 from fixtures.analytical.step import Setup
@@ -35,7 +36,7 @@ batches = st.integers(1, 300)
 contexts = st.integers(1, 20_000)
 
 # Two heads, one KV head of 8; a dense layer, and a sparse one with a shared expert. Small enough to count by hand.
-TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False)
+TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False, shared_gate=True)
 # Quantities per GPU of TINY, and a card on which each of its figures counts.
 CARD = plain_gpu(
     hbm_bandwidth=1000.0,
