@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 from fixtures.analytical import calibration, memory, serving, step
 from fixtures.analytical.calibration import Measured
-from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
+from fixtures.analytical.hardware import Figure, Gpu, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
@@ -81,6 +81,11 @@ class Point:
     def unpacked(self) -> bool:
         """Whether the terms of weight-only formats were fitted to it."""
         return self.format == "awq" and self.workload.kind == "batch"
+
+    @property
+    def held_back(self) -> bool:
+        """Whether no constant was fitted to it."""
+        return not self.fitted and not self.unpacked
 
 
 @functools.cache
@@ -214,9 +219,13 @@ def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[
     return steps * 5e-6, compute
 
 
-def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
-    """The metric that a point is compared by and the model's relative error; None without an expectation."""
-    expectation = _expected(point.setup, host, point.workload, point.kv_tokens)
+def error(point: Point, host: HostTerm, card: Gpu | None = None) -> tuple[str, float] | None:
+    """The metric that a point is compared by and the model's relative error; None without an expectation.
+
+    ``card`` is taken for the point's own where the model is to believe so.
+    """
+    setup = dataclasses.replace(point.setup, gpu=card) if card else point.setup
+    expectation = _expected(setup, host, point.workload, point.kv_tokens)
     if expectation is None:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
@@ -231,7 +240,7 @@ def held_back(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     """Errors of the points that nothing was fitted to, by kind of workload, quantised models apart."""
     found: dict[str, list[float]] = {}
     for point in points:
-        if not point.fitted and not point.unpacked and (result := error(point, hosts[point.card])):
+        if point.held_back and (result := error(point, hosts[point.card])):
             kind = point.workload.kind if point.format == "bf16" else f"quantised {point.workload.kind}"
             found.setdefault(kind, []).append(result[1])
     return found
@@ -243,21 +252,28 @@ def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[s
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
     and cards count together: each alone has too few cells for a quantile.
     """
+    cells = cell_errors([point for point in points if point.held_back], hosts)
+    metrics = dict.fromkeys(metric for metric, *_ in cells)
+    found = {m: [by for key, by in cells.items() if key[0] == m] for m in metrics}
+    return {m: Uncertainty(quantile(errors), len(errors), "held-back") for m, errors in found.items()}
+
+
+def cell_errors(
+    points: Sequence[Point], hosts: dict[str, HostTerm], card: Gpu | None = None
+) -> dict[tuple[str, ...], float]:
+    """The median error over the boots of each cell, by metric, card, model, format and workload."""
     cells: dict[tuple[str, ...], list[float]] = {}
     for point in points:
-        if not point.fitted and not point.unpacked:
-            for metric, by in relative_errors(point, hosts[point.card]).items():
-                key = (metric, point.card, point.model, point.format, point.workload.name)
-                cells.setdefault(key, []).append(by)
-    metrics = dict.fromkeys(metric for metric, *_ in cells)
-    medians = {m: [statistics.median(found) for key, found in cells.items() if key[0] == m] for m in metrics}
-    return {m: Uncertainty(quantile(found), len(found), "held-back") for m, found in medians.items()}
+        for metric, by in relative_errors(point, hosts[point.card], card).items():
+            key = (metric, point.card, point.model, point.format, point.workload.name)
+            cells.setdefault(key, []).append(by)
+    return {key: statistics.median(found) for key, found in cells.items()}
 
 
-def relative_errors(point: Point, host: HostTerm) -> dict[str, float]:
+def relative_errors(point: Point, host: HostTerm, card: Gpu | None = None) -> dict[str, float]:
     """The model's relative errors of a point by metric: of start-up the sizes, of traffic what a cell is compared by."""
     if point.workload.kind != "startup":
-        found = error(point, host)
+        found = error(point, host, card)
         return dict([found]) if found else {}
     setup = point.setup
     weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
@@ -306,7 +322,7 @@ def main() -> None:
                         point.workload.name,
                         result[0],
                         f"{result[1]:+.1%}",
-                        "fitted" if point.fitted or point.unpacked else "held back",
+                        "held back" if point.held_back else "fitted",
                     )
                 )
         for kind, errors in held_back(points, hosts).items():
