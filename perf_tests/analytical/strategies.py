@@ -189,7 +189,7 @@ def _grouped_attention(config: dict[str, Any], head_dim: int) -> list[Tensor]:
     if family.startswith(("qwen3", "gemma3")) or config.get("use_qk_norm"):
         found += [Tensor(head_dim)] * 2
     if family == "olmoe":
-        found += [Tensor(heads * head_dim, "tp"), Tensor(kv_heads * head_dim, "kv")]
+        found += [Tensor(heads * head_dim), Tensor(kv_heads * head_dim)]
     return found + [Tensor(heads, "tp")] * (family == "gpt_oss")
 
 
@@ -231,7 +231,7 @@ def _feed_forward(config: dict[str, Any], index: int) -> list[Tensor]:
     experts, top_k = config[experts_key(family)], config["num_experts_per_tok"]
     size = config.get("moe_intermediate_size", size)
     matrix = Tensor(experts * size * hidden, "experts", True, experts, top_k, part="experts")
-    found = [matrix] * 3 + [Tensor(experts * hidden, wide=family == "glm4_moe")]
+    found = [matrix] * 3 + [Tensor(experts * hidden, wide=family.startswith("glm4"))]
     if "shared_expert_intermediate_size" in config:
         found += [*_dense(config, config["shared_expert_intermediate_size"]), Tensor(hidden)]
     if config.get("n_shared_experts"):

@@ -37,7 +37,11 @@ def figures(record, path=""):
 
 
 def test_every_figure_names_a_source_that_there_is():
-    found = [(path, figure) for path, figure in figures(hardware()) if not path.endswith(".stall_seconds")]
+    found = [
+        (path, figure)
+        for path, figure in figures(hardware())
+        if not path.endswith((".stall_seconds", ".launch_seconds"))
+    ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
     assert len(found) == 1 + 20 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + (platform.every is not None) for platform in hardware().platform.values()

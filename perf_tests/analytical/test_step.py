@@ -185,7 +185,8 @@ def test_a_larger_overhead_is_never_faster(setup, sequences, context, name, fact
 @given(setups(), batches, contexts, st.floats(0.1, 10))
 @settings(max_examples=50)
 def test_time_scales_with_the_clock(setup, sequences, context, factor):
-    quick = faster(faster(setup.gpu, factor, *RATES), 1 / factor, *OVERHEADS)
+    rates = [*RATES, *["fp4_flops"] * (setup.gpu.fp4_flops is not None)]
+    quick = faster(faster(setup.gpu, factor, *rates), 1 / factor, *OVERHEADS)
     scaled = dataclasses.replace(setup, gpu=quick)
     for run in (step.decode, step.prefill, lambda s, n, c: step.Terms(step.hbm_floor(s, n, c), 0, 0, 0)):
         assert run(scaled, sequences, context).total * factor == pytest.approx(run(setup, sequences, context).total)

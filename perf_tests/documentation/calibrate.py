@@ -3,9 +3,10 @@
     python -m perf_tests.documentation.calibrate
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
-constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else in it is held back, among
+constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
-online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
+``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
 
 ``uncertainty``: quantiles of what was held back and of what others published.
 
@@ -53,6 +54,10 @@ UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 # The longest unpacking that is tried, in steps of 5 us.
 MOST_UNPACKING = 11
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
+# Rates far below what the dense model sustains.
+LIGHT = ("online-1", "online-2", "online-4", "online-8")
+# The longest stall, and launch of a step, that are tried, in half milliseconds.
+LONGEST = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +80,12 @@ class Point:
     def fitted(self) -> bool:
         """Whether the host terms were fitted to it."""
         stalled = self.platform == SGLANG and self.workload.kind == "online"
-        return self.model == DENSE and (self.workload.name in FITTED or stalled)
+        return self.model == DENSE and (self.workload.name in FITTED or stalled or self.launched)
+
+    @property
+    def launched(self) -> bool:
+        """Whether the time to launch a step that a prompt shares was fitted to it: at light load."""
+        return self.platform == VLLM and self.model == DENSE and self.workload.name in LIGHT
 
     @property
     def unpacked(self) -> bool:
@@ -170,26 +180,31 @@ def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
     if request < 0:
         (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
     hosts = {card: term(card, prefill, request) for card in cards}
+    online = [p for p in points if p.fitted and p.workload.kind == "online"]
     for card in cards:
-        if online := [p for p in points if p.card == card and p.fitted and p.workload.kind == "online"]:
-            hosts[card] = fit_stall(online, hosts[card])
+        if own := [p for p in online if p.card == card and not p.launched]:
+            hosts |= fit_online(own, {card: hosts[card]}, "stall_seconds")
+    if launched := [p for p in online if p.launched]:
+        hosts |= fit_online(launched, hosts, "launch_seconds")
     return hosts
 
 
-def fit_stall(points: Sequence[Point], host: HostTerm) -> HostTerm:
-    """``host``, of one card, with its ``stall_seconds``, to half a millisecond.
+def fit_online(points: Sequence[Point], hosts: dict[str, HostTerm], name: str) -> dict[str, HostTerm]:
+    """The hosts with their ``stall_seconds`` or ``launch_seconds``, the same for all of them, to half a millisecond.
 
     Least absolute errors of log TPOT, not their squares: near the limit one machine in five takes half as long again.
     """
 
-    def stalled(half_milliseconds: int) -> HostTerm:
-        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
+    def with_term(half_milliseconds: int) -> dict[str, HostTerm]:
+        term = Figure(half_milliseconds * 5e-4, "calibrated", "")
+        return {card: dataclasses.replace(host, **{name: term}) for card, host in hosts.items()}
 
     def loss(candidate: int) -> float:
-        errors = filter(None, (error(p, stalled(candidate)) for p in points))
+        made = with_term(candidate)
+        errors = filter(None, (error(p, made[p.card]) for p in points))
         return sum(abs(math.log(1 + by)) for _, by in errors)
 
-    return stalled(min(range(1, 21), key=loss))
+    return with_term(min(range(1, LONGEST + 1), key=loss))
 
 
 def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[float, float]:
