@@ -5,13 +5,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fixtures.analytical.architecture import FAMILIES, Architecture, from_config
+from fixtures.analytical.architecture import Architecture, from_config
+from fixtures.analytical.families import FAMILIES as KNOWN
 from fixtures.analytical.hardware import Figure, Gpu, HostTerm, hardware
 from fixtures.analytical.parallel import Parallel
-from fixtures.analytical.precision import PRECISIONS, Precision
+from fixtures.analytical.precision import PRECISIONS, Precision, Storage
 from fixtures.analytical.step import Setup
 from fixtures.errors import UsageError
 
+FAMILIES = tuple(KNOWN)
 # The shares of a card's rates that its kernels reach, by their names in hardware.toml.
 EFFICIENCIES = (
     "gemm_bandwidth",
@@ -23,8 +25,12 @@ EFFICIENCIES = (
     "attention_compute",
     "all_reduce_bandwidth",
 )
-SPARSE = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
+LATENT = ("deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite")
+# Sparse behind their first layers, with shared experts.
+SHARED = (*LATENT, "glm4_moe")
+SPARSE = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4_text", *SHARED)
 DENSE = tuple(family for family in FAMILIES if family not in SPARSE)
+BIASED = ("llama", "qwen3", "qwen3_moe", "olmoe", "gpt_oss", "gemma3_text", "llama4_text", *SHARED)
 GPUS = tuple(hardware().gpu)
 SIZES = (1, 2, 4, 8)
 
@@ -48,24 +54,50 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
         "intermediate_size": 32 * draw(st.integers(1, 500)),
         "tie_word_embeddings": draw(st.booleans()),
     }
-    if family == "qwen3" or (family != "olmoe" and draw(st.booleans())):
+    always = ("qwen3", "gpt_oss", "gemma3_text", "llama4_text")
+    if family in always or (family not in ("olmoe", *LATENT) and draw(st.booleans())):
         config["head_dim"] = draw(st.sampled_from((32, 80, 128)))
-    if family in ("llama", "qwen3", "qwen3_moe", "olmoe"):
+    if family in BIASED:
         config["attention_bias"] = draw(st.booleans())
-    if family == "llama":
+    if family in ("llama", "deepseek_v2"):
         config["mlp_bias"] = draw(st.booleans())
     if family == "qwen2_moe":
         config["qkv_bias"] = draw(st.booleans())
         config["shared_expert_intermediate_size"] = 32 * draw(st.integers(1, 200))
     if family in SPARSE:
         experts = draw(st.sampled_from((4, 8, 16, 64)))
-        config["num_local_experts" if family == "mixtral" else "num_experts"] = experts
+        config[experts_key(family)] = experts
         config["num_experts_per_tok"] = draw(st.integers(1, min(experts, 8)))
     if family in ("qwen2_moe", "qwen3_moe"):
         config["moe_intermediate_size"] = 32 * draw(st.integers(1, 200))
         config["decoder_sparse_step"] = draw(st.sampled_from((1, 1, 2)))
         config["mlp_only_layers"] = draw(st.lists(st.integers(0, 5), max_size=2, unique=True))
+    if family in SHARED:
+        config["moe_intermediate_size"] = 32 * draw(st.integers(1, 200))
+        config["n_shared_experts"] = draw(st.sampled_from((0, 1, 2, None)))
+        config["first_k_dense_replace"] = draw(st.integers(0, 3))
+    if family == "glm4_moe_lite":
+        kinds = st.sampled_from(("dense", "sparse"))
+        layers = config["num_hidden_layers"]
+        config["mlp_layer_types"] = draw(st.lists(kinds, min_size=layers, max_size=layers))
+    if family in LATENT:
+        config["q_lora_rank"] = draw(st.sampled_from((None, 384, 1536)))
+        config |= {"kv_lora_rank": draw(st.sampled_from((256, 512)))}
+        config |= {f"qk_{part}_head_dim": draw(st.sampled_from((32, 64, 192))) for part in ("nope", "rope")}
+        config |= {"v_head_dim": draw(st.sampled_from((48, 128))), "num_key_value_heads": heads}
+    if family == "glm4_moe":
+        config["use_qk_norm"] = draw(st.booleans())
+    if family == "llama4_text":
+        config["intermediate_size_mlp"] = 32 * draw(st.integers(1, 500))
+        config["interleave_moe_layer_step"] = draw(st.sampled_from((1, 2)))
     return config
+
+
+def experts_key(family: str) -> str:
+    """The key of the number of routed experts."""
+    if family in SHARED:
+        return "n_routed_experts"
+    return "num_local_experts" if family in ("mixtral", "gpt_oss", "llama4_text") else "num_experts"
 
 
 def architectures(families=FAMILIES) -> st.SearchStrategy[Architecture]:
@@ -93,9 +125,17 @@ def setups(draw, families=FAMILIES, gpus=GPUS, precisions=tuple(PRECISIONS)) -> 
     return Setup(architecture, card, draw(parallels(architecture)), PRECISIONS[draw(st.sampled_from(precisions))])
 
 
+def even(precision: Precision) -> Precision:
+    """The same bytes for each weight, and nothing that depends on a matrix's edges."""
+    return dataclasses.replace(precision, storage=Storage(8 * precision.matrix_bytes))
+
+
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """Parameters, and how they are spread: ``copied``, over the tensor-parallel GPUs (``tp``), by KV head or by expert."""
+    """Parameters, and how they are spread: ``copied``, over the tensor-parallel GPUs (``tp``), by KV head or by expert.
+
+    ``whole experts`` are not split any further where there are more GPUs than expert parallelism has groups.
+    """
 
     count: int
     spread: str = "copied"
@@ -103,58 +143,113 @@ class Tensor:
     experts: int = 0
     top_k: int = 0
     looked_up: bool = False
+    part: str = "attention"
+    # Numbers that are no parameters, in 32 bits.
+    buffer: int = 0
+    # Whether the parameters are in 32 bits too.
+    wide: bool = False
 
     def bytes(self, precision: Precision) -> float:
-        return self.count * (precision.matrix_bytes if self.quantised else precision.other_bytes)
+        quantised = self.quantised and self.part not in precision.plain
+        if self.wide:
+            return 4 * self.count
+        return self.count * (precision.matrix_bytes if quantised else precision.other_bytes) + 4 * self.buffer
 
 
 def tensors(config: dict[str, Any]) -> list[Tensor]:
     """Every tensor of the model of ``config``, one by one, as its modelling code in transformers creates them."""
     family = config["model_type"]
-    hidden, heads, kv_heads, layers, vocab = (config[key] for key in _HIDDEN)
+    hidden, heads, _kv_heads, layers, vocab = (config[key] for key in _HIDDEN)
     head_dim = config.get("head_dim") or hidden // heads
     found = [Tensor(vocab * hidden, "tp", looked_up=not config["tie_word_embeddings"]), Tensor(hidden)]
     if not config["tie_word_embeddings"]:
         found.append(Tensor(vocab * hidden, "tp"))
     for index in range(layers):
-        found += [Tensor(heads * head_dim * hidden, "tp", True), Tensor(hidden * heads * head_dim, "tp", True)]
-        found += [Tensor(kv_heads * head_dim * hidden, "kv", True)] * 2
-        found += [Tensor(hidden)] * 2
-        if family.startswith("qwen2"):
-            query_bias, output_bias = config.get("qkv_bias", True), False
-        else:
-            query_bias = output_bias = config.get("attention_bias", False)
-        if query_bias:
-            found += [Tensor(heads * head_dim, "tp")] + [Tensor(kv_heads * head_dim, "kv")] * 2
-        if output_bias:
-            found.append(Tensor(hidden))
-        if family.startswith("qwen3"):
-            found += [Tensor(head_dim)] * 2
-        if family == "olmoe":
-            found += [Tensor(heads * head_dim, "tp"), Tensor(kv_heads * head_dim, "kv")]
+        found += _latent_attention(config) if family in LATENT else _grouped_attention(config, head_dim)
+        found += [Tensor(hidden)] * (4 if family == "gemma3_text" else 2)
         found += _feed_forward(config, index)
     return found
 
 
+def _grouped_attention(config: dict[str, Any], head_dim: int) -> list[Tensor]:
+    family, (hidden, heads, kv_heads, _, _) = config["model_type"], (config[key] for key in _HIDDEN)
+    found = [
+        Tensor(heads * head_dim * hidden, "tp", True),
+        Tensor(hidden * heads * head_dim, "tp", True, part="output"),
+    ]
+    found += [Tensor(kv_heads * head_dim * hidden, "kv", True)] * 2
+    if family.startswith("qwen2"):
+        query_bias, output_bias = config.get("qkv_bias", True), False
+    else:
+        query_bias = output_bias = config.get("attention_bias", False)
+    if query_bias:
+        found += [Tensor(heads * head_dim, "tp")] + [Tensor(kv_heads * head_dim, "kv")] * 2
+    if output_bias and family != "glm4_moe":
+        found.append(Tensor(hidden))
+    if family.startswith(("qwen3", "gemma3")) or config.get("use_qk_norm"):
+        found += [Tensor(head_dim)] * 2
+    if family == "olmoe":
+        found += [Tensor(heads * head_dim), Tensor(kv_heads * head_dim)]
+    return found + [Tensor(heads, "tp")] * (family == "gpt_oss")
+
+
+def _latent_attention(config: dict[str, Any]) -> list[Tensor]:
+    hidden, heads, rank, query_rank = (
+        config[key] for key in ("hidden_size", "num_attention_heads", "kv_lora_rank", "q_lora_rank")
+    )
+    plain, rotary, value = (config[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    found = [
+        Tensor(hidden * (rank + rotary), quantised=True),
+        Tensor(rank),
+        Tensor(rank * heads * (plain + value), "tp", True),
+        Tensor(heads * value * hidden, "tp", True, part="output"),
+    ]
+    if query_rank:
+        found += [Tensor(hidden * query_rank, quantised=True), Tensor(query_rank)]
+    found.append(Tensor((query_rank or hidden) * heads * (plain + rotary), "tp", True))
+    if config["attention_bias"]:
+        found += [Tensor(rank + rotary), Tensor(hidden), Tensor(query_rank or 0)]
+    return found
+
+
 def is_sparse(config: dict[str, Any], index: int) -> bool:
+    family = config["model_type"]
+    if family == "glm4_moe_lite":
+        return config["mlp_layer_types"][index] == "sparse"
+    if family in SHARED:
+        return index >= config["first_k_dense_replace"]
+    if family == "llama4_text":
+        return index % config["interleave_moe_layer_step"] == config["interleave_moe_layer_step"] - 1
     step, dense = config.get("decoder_sparse_step", 1), config.get("mlp_only_layers", ())
-    return config["model_type"] in SPARSE and index not in dense and (index + 1) % step == 0
+    return family in SPARSE and index not in dense and (index + 1) % step == 0
 
 
 def _feed_forward(config: dict[str, Any], index: int) -> list[Tensor]:
-    hidden, size = config["hidden_size"], config["intermediate_size"]
+    family, hidden, size = config["model_type"], config["hidden_size"], config["intermediate_size"]
     if not is_sparse(config, index):
-        found = [Tensor(size * hidden, "tp", True)] * 3
-        if config.get("mlp_bias"):
-            found += [Tensor(size, "tp")] * 2 + [Tensor(hidden)]
-        return found
-    experts = config.get("num_experts") or config["num_local_experts"]
+        return _dense(config, config.get("intermediate_size_mlp", size))
+    experts, top_k = config[experts_key(family)], config["num_experts_per_tok"]
     size = config.get("moe_intermediate_size", size)
-    matrix = Tensor(experts * size * hidden, "experts", True, experts, config["num_experts_per_tok"])
-    found = [matrix] * 3 + [Tensor(experts * hidden)]
+    matrix = Tensor(experts * size * hidden, "experts", True, experts, top_k, part="experts")
+    found = [matrix] * 3 + [Tensor(experts * hidden, wide=family.startswith("glm4"))]
     if "shared_expert_intermediate_size" in config:
-        shared = config["shared_expert_intermediate_size"]
-        found += [Tensor(shared * hidden, "tp", True)] * 3 + [Tensor(hidden)]
+        found += [*_dense(config, config["shared_expert_intermediate_size"]), Tensor(hidden)]
+    if config.get("n_shared_experts"):
+        found += _dense(config, config["n_shared_experts"] * size)
+    if family in SHARED and family != "deepseek_v2":
+        found.append(Tensor(0, buffer=experts))
+    if family == "llama4_text":
+        found += _dense(config, size)
+    if family == "gpt_oss":
+        found += [Tensor(experts), Tensor(experts * 2 * size, "experts", False, experts, top_k)]
+        found.append(Tensor(experts * hidden, "whole experts", False, experts, top_k))
+    return found
+
+
+def _dense(config: dict[str, Any], size: int) -> list[Tensor]:
+    found = [Tensor(size * config["hidden_size"], "tp", True, part="mlp")] * 3
+    if config.get("mlp_bias"):
+        found += [Tensor(size, "tp")] * 2 + [Tensor(config["hidden_size"])]
     return found
 
 
@@ -174,6 +269,7 @@ def share(tensor: Tensor, architecture: Architecture, parallel: Parallel) -> flo
         "tp": 1 / parallel.tp,
         "kv": held / architecture.kv_heads,
         "experts": 1 / max(parallel.tp, parallel.ep),
+        "whole experts": 1 / parallel.ep,
     }[tensor.spread]
 
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 
-from fixtures.analytical.architecture import FAMILIES, from_config
+from fixtures.analytical.architecture import from_config
 from fixtures.analytical.parallel import Parallel
 from fixtures.errors import UsageError
 from perf_tests.analytical.models import LLAMA_8B, LLAMA_70B, MIXTRAL
-from perf_tests.analytical.strategies import SPARSE, configs, is_sparse
+from perf_tests.analytical.strategies import FAMILIES, SHARED, SPARSE, configs, is_sparse
 
 pytestmark = pytest.mark.cpu
 
@@ -26,6 +26,21 @@ QWEN_MOE = MINIMAL | {
     "moe_intermediate_size": 64,
 }
 LLAMA = MINIMAL | {"model_type": "llama"}
+# What the families need beside that, where it isn't Qwen's or nothing.
+NEEDED = {
+    "qwen2_moe": QWEN_MOE,
+    "qwen3_moe": QWEN_MOE,
+    "deepseek_v2": {"moe_intermediate_size": 64, "num_experts_per_tok": 6},
+    "llama4_text": {"intermediate_size_mlp": 256},
+} | {key: {"moe_intermediate_size": 64} for key in ("deepseek_v3", "kimi_k2", "glm4_moe", "glm4_moe_lite")}
+LATENT_SIZES = {
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "attention_bias": False,
+}
 
 # Defaults of the configuration classes of transformers 5.19.
 DEFAULTS = {
@@ -44,13 +59,60 @@ DEFAULTS = {
         "use_sliding_window": False,
     },
     "qwen3_moe": {"num_key_value_heads": 4, "decoder_sparse_step": 1, "mlp_only_layers": [], "attention_bias": False},
+    "gpt_oss": {
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "num_local_experts": 128,
+        "num_experts_per_tok": 4,
+        "attention_bias": True,
+        "layer_types": ["sliding_attention", "full_attention"] * 15,
+        "sliding_window": 128,
+    },
+    "deepseek_v2": LATENT_SIZES
+    | {"n_routed_experts": 64, "n_shared_experts": 2, "first_k_dense_replace": 0, "mlp_bias": False},
+    "deepseek_v3": LATENT_SIZES
+    | {"n_routed_experts": 256, "n_shared_experts": 1, "first_k_dense_replace": 3, "num_experts_per_tok": 8},
+    "glm4_moe_lite": {
+        "n_routed_experts": 64,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 4,
+        "mlp_layer_types": ["dense"] + ["sparse"] * 29,
+    },
+    "glm4_moe": {
+        "num_key_value_heads": 8,
+        "n_routed_experts": 128,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 8,
+        "first_k_dense_replace": 1,
+        "attention_bias": False,
+        "use_qk_norm": False,
+    },
+    "gemma3_text": {
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "attention_bias": False,
+        "sliding_window": 4096,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
+        "tie_word_embeddings": True,
+    },
+    "llama4_text": {
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "num_local_experts": 16,
+        "num_experts_per_tok": 1,
+        "interleave_moe_layer_step": 1,
+        "attention_chunk_size": 8192,
+        "no_rope_layers": [1, 1, 1, 0] * 7 + [1, 1],
+        "attention_bias": False,
+    },
 }
+DEFAULTS["kimi_k2"] = DEFAULTS["deepseek_v3"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_keys_left_out_have_the_familys_own_defaults(family):
-    config = (QWEN_MOE if family.endswith("_moe") else MINIMAL) | {"model_type": family}
-    defaults = DEFAULTS[family] | {"tie_word_embeddings": False}
+    config = MINIMAL | {"num_attention_heads": 64} | NEEDED.get(family, {}) | {"model_type": family}
+    defaults = {"tie_word_embeddings": False} | DEFAULTS[family]
     assert from_config(config, family) == from_config(config | defaults, family)
 
 
@@ -71,6 +133,9 @@ def test_shapes_are_read_as_they_stand(config):
     assert len(architecture.sparse_layers) == sum(expected)
 
 
+NARROW_FIRST = ["sliding_attention"] + ["full_attention"] * 29
+
+
 @pytest.mark.parametrize(
     ("changes", "windows"),
     [
@@ -83,6 +148,18 @@ def test_shapes_are_read_as_they_stand(config):
         ({"model_type": "qwen2", "sliding_window": 4096}, [0] * 30),
         ({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": True}, [0] * 28 + [4096] * 2),
         ({"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 10}, [0] * 10 + [4096] * 20),
+        (
+            {"model_type": "qwen3", "use_sliding_window": True, "layer_types": NARROW_FIRST},
+            [4096] + [0] * 29,
+        ),
+        (QWEN_MOE | {"use_sliding_window": True, "max_window_layers": 4}, [4096, 0, 4096] + [0] * 27),
+        (QWEN_MOE | {"model_type": "qwen3_moe", "use_sliding_window": True, "max_window_layers": 4}, [4096] * 30),
+        ({"model_type": "gpt_oss"}, [128, 0] * 15),
+        ({"model_type": "gpt_oss", "sliding_window": 64, "layer_types": NARROW_FIRST}, [64] + [0] * 29),
+        ({"model_type": "gemma3_text", "sliding_window": 512}, ([512] * 5 + [0]) * 5),
+        ({"model_type": "gemma3_text", "sliding_window": 512, "sliding_window_pattern": 2}, [512, 0] * 15),
+        ({"model_type": "llama4_text", "intermediate_size_mlp": 64}, [8192, 8192, 8192, 0] * 7 + [8192] * 2),
+        ({"model_type": "llama4_text", "attention_chunk_size": None}, [0] * 30),
     ],
 )
 def test_attention_windows(changes, windows):
@@ -95,7 +172,7 @@ def test_attention_windows(changes, windows):
     [
         ({}, "x: model_type: expected one of llama, mistral, .*, found None"),
         (LLAMA | {"model_type": "gpt2"}, "x: model_type: expected one of .*, found 'gpt2'"),
-        (LLAMA | {"model_type": "deepseek_v3"}, "x: model_type: expected one of .*, found 'deepseek_v3'"),
+        (LLAMA | {"model_type": "deepseek_v32"}, "x: model_type: expected one of .*, found 'deepseek_v32'"),
         (LLAMA | {"model_type": ["llama"]}, "x: model_type: expected one of"),
         (LLAMA | {"kv_lora_rank": 512}, "x: kv_lora_rank: not a plain llama decoder"),
         (LLAMA | {"q_lora_rank": 1536}, "x: q_lora_rank: not a plain llama decoder"),
@@ -158,9 +235,11 @@ def test_the_shipped_models_are_what_they_are_called():
 
 
 @pytest.mark.parametrize("family", SPARSE)
-def test_only_qwen2_moe_has_a_shared_expert(family):
-    config = QWEN_MOE | {"model_type": family}
-    assert all((layer.mlp_size > 0) == (family == "qwen2_moe") for layer in from_config(config, "x").layers)
+def test_which_families_have_shared_experts(family):
+    config = QWEN_MOE | NEEDED.get(family, {}) | {"model_type": family, "num_local_experts": 8}
+    found = {layer.mlp_size for layer in from_config(config, "x").sparse_layers}
+    shared = {"qwen2_moe": 5632, "llama4_text": 128, "deepseek_v2": 128}
+    assert found == {shared.get(family, 64 if family in SHARED else 0)}
 
 
 @pytest.mark.parametrize(

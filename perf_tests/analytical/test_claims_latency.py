@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from fixtures.analytical import memory, parameters, step
-from fixtures.analytical.architecture import Layer
 from fixtures.analytical.hardware import gpu
+from fixtures.analytical.layer import Layer
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fixtures.analytical import memory, parameters
-from fixtures.analytical.architecture import Layer
+from fixtures.analytical.layer import Layer
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.models.model import Model

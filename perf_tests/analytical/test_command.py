@@ -234,7 +234,7 @@ def test_the_text_says_when_requests_would_wait(command):
     [
         ("--model nothing", "--model: unknown model 'nothing'; expected one of llama-2-13b, "),
         ("--model llama-3.1-8b --gpu h300", "--gpu: expected one of h100, "),
-        ("--model llama-3.1-8b --dtype int8", "--dtype: expected one of bf16, "),
+        ("--model llama-3.1-8b --dtype int4", "--dtype: expected one of bf16, "),
         ("--model llama-3.1-8b --platform tgi", "--platform: expected one of ideal, "),
         ("--model llama-3.1-8b --platform document --gpu a100-sxm", "--platform document: known for h100, "),
         ("--model llama-3.1-8b --tp 3", "--model llama-3.1-8b: 32 attention heads do not divide over tp 3"),

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 from fixtures.analytical.hardware import DATA, Figure, Platform, gpu, hardware
+from fixtures.analytical.precision import precision
 from fixtures.errors import UsageError
 from perf_tests.analytical.strategies import EFFICIENCIES, GPUS, host
 
@@ -37,8 +38,13 @@ def figures(record, path=""):
 
 
 def test_every_figure_names_a_source_that_there_is():
-    found = [(path, figure) for path, figure in figures(hardware()) if not path.endswith(".stall_seconds")]
-    assert len(found) == 1 + 23 * len(GPUS) + 4 * sum(
+    found = [
+        (path, figure)
+        for path, figure in figures(hardware())
+        if not path.endswith((".stall_seconds", ".launch_seconds"))
+    ]
+    rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
+    assert len(found) == 1 + 23 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )
@@ -51,7 +57,7 @@ def test_kinds_fit_their_sources():
         name = path.rpartition(".")[2]
         if found.kind == "datasheet":
             assert name in ("hbm_bandwidth", "link_bandwidth") or name.endswith("_flops"), path
-        if found.source in ("alike", "between", "none"):
+        if found.source in ("alike", "between", "none", "unmeasured"):
             assert found.kind == "assumed", path
         if found.source.endswith("-kernels"):
             assert found.kind == "calibrated", path
@@ -79,17 +85,40 @@ def test_datasheet_figures():
         "h200": 4.8e12,
         "a100-sxm": 2.039e12,
         "a100-pcie": 1.935e12,
+        "b200": 7.7e12,
+        "h20": 4e12,
+        "l40s": 8.64e11,
+        "mi300x": 5.3e12,
     }
     for name, dense, capacity in (("h100", 989.4e12, 80e9), ("h200", 989.4e12, 141e9), ("a100-sxm", 312e12, 80e9)):
         assert gpu(name).bf16_flops.value == pytest.approx(dense)
         assert gpu(name).memory_bytes.value == pytest.approx(capacity, rel=0.08)
 
 
-@pytest.mark.parametrize(("name", "measured"), [("h100-nvl", "h100"), ("a100-pcie", "a100-sxm")])
-def test_a_card_that_was_not_measured_has_the_constants_of_its_generation(name, measured):
+@pytest.mark.parametrize(
+    ("name", "measured", "source"),
+    [
+        ("h100-nvl", "h100", "alike"),
+        ("a100-pcie", "a100-sxm", "alike"),
+        ("h20", "h100", "alike"),
+        ("b200", "h100", "unmeasured"),
+        ("l40s", "h100", "unmeasured"),
+        ("mi300x", "h100", "unmeasured"),
+    ],
+)
+def test_a_card_that_was_not_measured_has_the_constants_of_another_and_says_so(name, measured, source):
+    assert (gpu(name).measured, gpu(measured).measured) == (False, True)
     for key in BY_GENERATION:
         taken, original = getattr(gpu(name), key), getattr(gpu(measured), key)
-        assert (taken.value, taken.source) == (original.value, "alike"), key
+        assert (taken.value, taken.kind) == (original.value, "assumed"), key
+        assert taken.source == (source if not key.startswith("moe_unpack") else "alike"), key
+
+
+def test_four_bits_are_unpacked_where_nothing_multiplies_them():
+    four, weights_only, eight = (precision(name) for name in ("nvfp4", "awq", "fp8"))
+    assert (gpu("h200").flops("fp4"), gpu("b200").flops("fp4")) == (gpu("h200").bf16_flops.value, 9e15)
+    assert [gpu("h200").unpacks(form) for form in (four, weights_only, eight)] == [True, True, False]
+    assert [gpu("b200").unpacks(form) for form in (four, weights_only, eight)] == [False, True, False]
 
 
 def test_host_terms_are_not_negative_and_only_the_ideal_one_is_zero():

@@ -55,11 +55,12 @@ def test_everyone_is_served_and_nobody_faster_than_alone(setup, term, requests, 
 
 def test_a_long_poisson_schedule_is_the_steady_state():
     """Against Little's law, which knows of no schedule."""
-    for setup, rate in ((DENSE, 20), (MOE, 4)):
+    for setup, rate, launch in ((DENSE, 20, 0), (MOE, 4, 0), (DENSE, 10, 0.015)):
+        term = dataclasses.replace(HOST, launch_seconds=figure(launch))
         times = arrivals.poisson(rate, 3000, random.Random(1))
-        streams = schedule.play(setup, HOST, [Arrival(at, 100, 100) for at in times], 10**6)
+        streams = schedule.play(setup, term, [Arrival(at, 100, 100) for at in times], 10**6)
         found = statistics.mean(stream.tpot for stream in streams)
-        assert found == pytest.approx(serving.online(setup, HOST, rate, 100, 100).itl, rel=0.03)
+        assert found == pytest.approx(serving.online(setup, term, rate, 100, 100).itl, rel=0.03)
 
 
 def test_an_arrival_stretches_the_step_that_it_shares():
@@ -68,6 +69,32 @@ def test_an_arrival_stretches_the_step_that_it_shares():
     both = schedule.play(DENSE, HOST, [second, first], 10_000)
     added = step.added_by_prefill(DENSE, 1.0, 125, 3000)
     assert both[1].tpot - alone.tpot == pytest.approx(added / 49, rel=0.05)
+
+
+@given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.1), st.integers(1, 5), st.integers(1, 500))
+def test_a_step_that_a_prompt_shares_takes_as_long_as_its_launch(setup, launch, others, input_len):
+    """All in decode wait for it, but not for what the step takes anyway; the prompt's own first token comes no later for it."""
+    requests = [Arrival(0.0, 100, 50)] * others
+    without = schedule.play(setup, HOST, requests, 100_000)
+    late = Arrival(without[0].ttft + 10 * without[0].tpot, input_len, 1)
+    plain, launched = (
+        sorted(schedule.play(setup, term, [*requests, late], 100_000), key=lambda one: math.isnan(one.tpot))
+        for term in (HOST, dataclasses.replace(HOST, launch_seconds=figure(launch)))
+    )
+    # Of 49 steps one is shared.
+    shared = 49 * plain[0].tpot - 48 * without[0].tpot
+    longer = max(0.0, launch - shared)
+    for one, other in zip(plain[:-1], launched[:-1], strict=True):
+        assert other.tpot - one.tpot == pytest.approx(longer / 49, abs=2e-5)
+    hidden = HOST.prefill_seconds.value + HOST.request_seconds.value
+    assert launched[-1].ttft - plain[-1].ttft == pytest.approx(max(0.0, longer - hidden), abs=1e-3)
+
+
+@given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.1), st.integers(1, 2000))
+def test_nobody_waits_for_the_launch_of_a_prefill_that_is_alone(setup, launch, input_len):
+    term = dataclasses.replace(HOST, launch_seconds=figure(launch))
+    request = [Arrival(1.0, input_len, 20)]
+    assert schedule.play(setup, term, request, 100_000) == schedule.play(setup, HOST, request, 100_000)
 
 
 @given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.02), st.integers(1, 5), st.integers(1, 2000))

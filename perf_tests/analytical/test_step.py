@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.analytical import step
-from fixtures.analytical.architecture import Architecture, Layer
+from fixtures.analytical.architecture import Architecture
 from fixtures.analytical.coverage import busiest_choices, busiest_experts
 from fixtures.analytical.hardware import hardware
+from fixtures.analytical.layer import Layer
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import PRECISIONS, precision
 from fixtures.analytical.step import Setup
@@ -37,7 +38,7 @@ batches = st.integers(1, 300)
 contexts = st.integers(1, 20_000)
 
 # Two heads, one KV head of 8; a dense layer, and a sparse one with a shared expert. Small enough to count by hand.
-TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False)
+TINY = Architecture("qwen2_moe", 16, 2, 1, 8, 100, (Layer(24), Layer(40, 4, 2, 32)), False, shared_gate=True)
 # Quantities per GPU of TINY, and a card on which each of its figures counts.
 CARD = plain_gpu(
     hbm_bandwidth=1000.0,
@@ -197,7 +198,8 @@ def test_a_larger_overhead_is_never_faster(setup, sequences, context, name, fact
 @given(setups(), batches, contexts, st.floats(0.1, 10))
 @settings(max_examples=50)
 def test_time_scales_with_the_clock(setup, sequences, context, factor):
-    quick = faster(faster(setup.gpu, factor, *RATES), 1 / factor, *OVERHEADS)
+    rates = [*RATES, *["fp4_flops"] * (setup.gpu.fp4_flops is not None)]
+    quick = faster(faster(setup.gpu, factor, *rates), 1 / factor, *OVERHEADS)
     scaled = dataclasses.replace(setup, gpu=quick)
     for run in (step.decode, step.prefill, lambda s, n, c: step.Terms(step.hbm_floor(s, n, c), 0, 0, 0)):
         assert run(scaled, sequences, context).total * factor == pytest.approx(run(setup, sequences, context).total)

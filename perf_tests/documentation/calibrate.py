@@ -3,10 +3,11 @@
     python -m perf_tests.documentation.calibrate
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
-constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else in it is held back, among
+constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
-online cells. ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with
-expert parallelism at TP=2, found on a grid.
+online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
+``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with expert parallelism
+at TP=2, found on a grid.
 
 ``vllm-0.33`` is fitted on Llama-3.1-8B's batches at TP=2 on a pair of H200, for models on several cards alone; on one card it
 stands where ``vllm-0.26`` does.
@@ -29,7 +30,7 @@ from tabulate import tabulate
 
 from fixtures.analytical import calibration, memory, serving, step
 from fixtures.analytical.calibration import Measured
-from fixtures.analytical.hardware import Figure, HostTerm, gpu, hardware
+from fixtures.analytical.hardware import Figure, Gpu, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
@@ -67,6 +68,10 @@ UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 # The longest unpacking that is tried, in steps of 5 us.
 MOST_UNPACKING = 11
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
+# Rates far below what the dense model sustains.
+LIGHT = ("online-1", "online-2", "online-4", "online-8")
+# The longest stall, and launch of a step, that are tried, in half milliseconds.
+LONGEST = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +95,22 @@ class Point:
     def fitted(self) -> bool:
         """Whether the host terms were fitted to it."""
         stalled = self.platform == SGLANG and self.workload.kind == "online"
-        return self.model == DENSE and (self.workload.name in FITTED or stalled)
+        return self.model == DENSE and (self.workload.name in FITTED or stalled or self.launched)
+
+    @property
+    def launched(self) -> bool:
+        """Whether the time to launch a step that a prompt shares was fitted to it: at light load."""
+        return self.platform in (VLLM, NEWEST_VLLM) and self.model == DENSE and self.workload.name in LIGHT
 
     @property
     def unpacked(self) -> bool:
         """Whether the terms of weight-only formats were fitted to it."""
         return self.format == "awq" and self.workload.kind == "batch"
+
+    @property
+    def held_back(self) -> bool:
+        """Whether no constant was fitted to it."""
+        return not self.fitted and not self.unpacked
 
 
 @functools.cache
@@ -187,26 +202,31 @@ def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
     if request < 0:
         (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
     hosts = {card: term(card, prefill, request) for card in cards}
+    online = [p for p in points if p.fitted and p.workload.kind == "online"]
     for card in cards:
-        if online := [p for p in points if p.card == card and p.fitted and p.workload.kind == "online"]:
-            hosts[card] = fit_stall(online, hosts[card])
+        if own := [p for p in online if p.card == card and not p.launched]:
+            hosts |= fit_online(own, {card: hosts[card]}, "stall_seconds")
+    if launched := [p for p in online if p.launched]:
+        hosts |= fit_online(launched, hosts, "launch_seconds")
     return hosts
 
 
-def fit_stall(points: Sequence[Point], host: HostTerm) -> HostTerm:
-    """``host``, of one card, with its ``stall_seconds``, to half a millisecond.
+def fit_online(points: Sequence[Point], hosts: dict[str, HostTerm], name: str) -> dict[str, HostTerm]:
+    """The hosts with their ``stall_seconds`` or ``launch_seconds``, the same for all of them, to half a millisecond.
 
     Least absolute errors of log TPOT, not their squares: near the limit one machine in five takes half as long again.
     """
 
-    def stalled(half_milliseconds: int) -> HostTerm:
-        return dataclasses.replace(host, stall_seconds=Figure(half_milliseconds * 5e-4, "calibrated", ""))
+    def with_term(half_milliseconds: int) -> dict[str, HostTerm]:
+        term = Figure(half_milliseconds * 5e-4, "calibrated", "")
+        return {card: dataclasses.replace(host, **{name: term}) for card, host in hosts.items()}
 
     def loss(candidate: int) -> float:
-        errors = filter(None, (error(p, stalled(candidate)) for p in points))
+        made = with_term(candidate)
+        errors = filter(None, (error(p, made[p.card]) for p in points))
         return sum(abs(math.log(1 + by)) for _, by in errors)
 
-    return stalled(min(range(1, 21), key=loss))
+    return with_term(min(range(1, LONGEST + 1), key=loss))
 
 
 def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[float, float]:
@@ -257,9 +277,13 @@ def fit_whole(hosts: dict[str, HostTerm]) -> tuple[float, float]:
     return seconds * 5e-6, compute / 40
 
 
-def error(point: Point, host: HostTerm) -> tuple[str, float] | None:
-    """The metric that a point is compared by and the model's relative error; None without an expectation."""
-    expectation = _expected(point.setup, host, point.workload, point.kv_tokens)
+def error(point: Point, host: HostTerm, card: Gpu | None = None) -> tuple[str, float] | None:
+    """The metric that a point is compared by and the model's relative error; None without an expectation.
+
+    ``card`` is taken for the point's own where the model is to believe so.
+    """
+    setup = dataclasses.replace(point.setup, gpu=card) if card else point.setup
+    expectation = _expected(setup, host, point.workload, point.kv_tokens)
     if expectation is None:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
@@ -274,7 +298,7 @@ def held_back(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     """Errors of the points that nothing was fitted to, by kind of workload, quantised models apart."""
     found: dict[str, list[float]] = {}
     for point in points:
-        if not point.fitted and not point.unpacked and (result := error(point, hosts[point.card])):
+        if point.held_back and (result := error(point, hosts[point.card])):
             kind = point.workload.kind if point.format == "bf16" else f"quantised {point.workload.kind}"
             found.setdefault(kind, []).append(result[1])
     return found
@@ -286,21 +310,28 @@ def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[s
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
     and cards count together: each alone has too few cells for a quantile.
     """
+    cells = cell_errors([point for point in points if point.held_back], hosts)
+    metrics = dict.fromkeys(metric for metric, *_ in cells)
+    found = {m: [by for key, by in cells.items() if key[0] == m] for m in metrics}
+    return {m: Uncertainty(quantile(errors), len(errors), "held-back") for m, errors in found.items()}
+
+
+def cell_errors(
+    points: Sequence[Point], hosts: dict[str, HostTerm], card: Gpu | None = None
+) -> dict[tuple[str, ...], float]:
+    """The median error over the boots of each cell, by metric, card, model, format and workload."""
     cells: dict[tuple[str, ...], list[float]] = {}
     for point in points:
-        if not point.fitted and not point.unpacked:
-            for metric, by in relative_errors(point, hosts[point.card]).items():
-                key = (metric, point.card, point.model, point.format, point.workload.name)
-                cells.setdefault(key, []).append(by)
-    metrics = dict.fromkeys(metric for metric, *_ in cells)
-    medians = {m: [statistics.median(found) for key, found in cells.items() if key[0] == m] for m in metrics}
-    return {m: Uncertainty(quantile(found), len(found), "held-back") for m, found in medians.items()}
+        for metric, by in relative_errors(point, hosts[point.card], card).items():
+            key = (metric, point.card, point.model, point.format, point.workload.name)
+            cells.setdefault(key, []).append(by)
+    return {key: statistics.median(found) for key, found in cells.items()}
 
 
-def relative_errors(point: Point, host: HostTerm) -> dict[str, float]:
+def relative_errors(point: Point, host: HostTerm, card: Gpu | None = None) -> dict[str, float]:
     """The model's relative errors of a point by metric: of start-up the sizes, of traffic what a cell is compared by."""
     if point.workload.kind != "startup":
-        found = error(point, host)
+        found = error(point, host, card)
         return dict([found]) if found else {}
     setup = point.setup
     weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
@@ -351,7 +382,7 @@ def main() -> None:
                         point.workload.name,
                         result[0],
                         f"{result[1]:+.1%}",
-                        "fitted" if point.fitted or point.unpacked else "held back",
+                        "held back" if point.held_back else "fitted",
                     )
                 )
         for kind, errors in held_back(points, hosts).items():

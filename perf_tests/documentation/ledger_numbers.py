@@ -12,7 +12,8 @@ from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.prediction.prediction import Prediction, predict
 from perf_tests.documentation.calibrate import PLATFORMS
-from perf_tests.documentation.tables import H100, H200, PAIRS, measured
+from perf_tests.documentation.evidence.boots import PAIRS, measured
+from perf_tests.documentation.tables import H100, H200
 
 # Where the boots of a deployment are.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}

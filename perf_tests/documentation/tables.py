@@ -3,7 +3,6 @@
 They stand between ``<!-- table NAME -->`` and ``<!-- /table -->``.
 """
 
-import functools
 import re
 import statistics
 from collections import defaultdict
@@ -27,20 +26,18 @@ from fixtures.metrics import METRICS, shown
 from fixtures.prediction import prediction
 from fixtures.prediction import table as predictions
 from fixtures.prediction.prediction import Prediction
-from fixtures.store import baseline
 from fixtures.studies.gate import committed
 from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate, evidence, four_cards
+from perf_tests.documentation import calibrate, evidence, four_cards, transfer
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
+from perf_tests.documentation.evidence.boots import PAIRS, boots, measured
 from perf_tests.paths import RECORDINGS, ROOT
 
 PAGES = tuple(
     ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md", "docs/upgrade.md")
 )
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
-# Deployments of two cards, and where their boots are.
-PAIRS = {"h100x2": "h100-80gb-hbm3x2", "h200x2": "h200x2"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.
@@ -77,24 +74,6 @@ def filled(text: str) -> str:
 def markdown(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table as GitHub's markdown has it."""
     return tabulate(list(rows), list(headers), tablefmt="github", disable_numparse=True)
-
-
-_read = functools.cache(baseline.read)
-
-
-def boots(card: str, model: str, cell: str, metric: str, parallel: str = "tp1", engine: str = "vllm") -> list[float]:
-    """The valid boots' values of a metric, in base units; none if there is no such cell."""
-    found = _read(evidence.block(card, engine, parallel) / f"{model}.json")
-    stored = found.cells.get(f"{engine}/{model}/{parallel}/{cell}") if found else None
-    kept = [boot.metrics.get(metric) for boot in stored.boots if not boot.invalid] if stored else []
-    return [value for value in kept if value is not None]
-
-
-def measured(card: str, cell_id: str, metric: str) -> float | None:
-    """The median over the boots of a cell by its whole id, in base units; None without any."""
-    engine, model, parallel, workload = cell_id.split("/")
-    values = boots(card, model, workload, metric, parallel, engine)
-    return statistics.median(values) if values else None
 
 
 def median(card: str, cell_id: str, metric: str) -> str:
@@ -264,6 +243,23 @@ def side_by_side_on_two() -> str:
     return markdown(("", *(f"{short[model]}, two {card}" for model, card in columns)), rows)
 
 
+def other_card() -> str:
+    """How far the model is off on a card that nothing was fitted to, and on two cards."""
+    return markdown(("engine", "predicted", "cells", "mean error", "worst", "mean with its sign"), transfer.rows())
+
+
+def coverage() -> str:
+    """How many cells are inside intervals of three levels, and of how many."""
+    by_level = {level: transfer.coverage(level) for level in transfer.LEVELS}
+    rows = []
+    for found in zip(*by_level.values(), strict=True):
+        what, _, cells = found[0]
+        rows.append((what, str(cells), *(f"{inside / cells:.0%}" for _, inside, _ in found)))
+    totals = [[sum(row[i] for row in found) for i in (1, 2)] for found in by_level.values()]
+    rows.append(("**all**", str(totals[0][1]), *(f"**{inside / cells:.0%}**" for inside, cells in totals)))
+    return markdown(("cells", "of them", *(f"inside {level:.0%}" for level in by_level)), rows)
+
+
 def two_cards() -> str:
     """Of vLLM at TP=2 on both pairs of cards: predicted, measured and documented."""
     table: dict[str, dict[str, str]] = defaultdict(dict)
@@ -366,6 +362,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantised": quantised,
     "side by side": side_by_side,
     "side by side on two": side_by_side_on_two,
+    "other card": other_card,
+    "coverage": coverage,
     "two cards": two_cards,
     "foretold": foretold,
     "four cards foretold": lambda: markdown(

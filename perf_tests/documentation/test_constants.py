@@ -40,8 +40,8 @@ def test_a_figure_that_differs_by_its_last_digit_stays():
 
 
 def test_a_constant_without_a_line_is_named():
-    with pytest.raises(LookupError, match=r"hardware.toml: no line for kernel_seconds in \[gpu.b200\]"):
-        constants.with_constants(TEXT, FOUND | {("gpu.b200", "kernel_seconds"): 1.0})
+    with pytest.raises(LookupError, match=r"hardware.toml: no line for kernel_seconds in \[gpu.b300\]"):
+        constants.with_constants(TEXT, FOUND | {("gpu.b300", "kernel_seconds"): 1.0})
 
 
 def test_uncertainties_are_replaced_section_by_section(monkeypatch):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from fixtures.analytical import memory
+from fixtures.analytical.hardware import gpu
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.models.model import Model
@@ -54,7 +55,7 @@ def test_weights_are_what_the_engine_reports(path):
     for cell_id, cell in startups.items():
         _, model, parallel, _ = cell_id.split("/")
         name, _, form = model.rpartition("-") if model.endswith(("-fp8", "-awq", "-gptq")) else (model, "", "bf16")
-        if precision(form).weight_only:
+        if gpu("h100").unpacks(precision(form)):
             close = UNPACKED
         else:
             close = GROWTH if cell_id.startswith("sglang/") else 1e-3

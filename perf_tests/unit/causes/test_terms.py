@@ -93,7 +93,7 @@ def test_a_step_is_known_of_cards_and_traffic_that_the_model_knows():
     assert known["vllm/llama-3.1-8b/tp2/online-8"].columns[SEQUENCE] > 1
     assert known["vllm/llama-3.1-8b/tp2/startup"] is known["vllm/llama-3.1-8b/tp2/offline-150"] is None
     assert known["vllm/llama-3.1-8b/tp2/shared-prefix"] is None
-    assert step(deployment, cells(deployment, ["*/batch-8"])[0], "NVIDIA B200", "0.26.0") is None
+    assert step(deployment, cells(deployment, ["*/batch-8"])[0], "NVIDIA B300", "0.26.0") is None
     without = load("cpu", ENGINES)
     assert all(step(without, cell, "cpu", "0.32.0") is None for cell in cells(without))
 

@@ -85,7 +85,7 @@ def every_cell(deployment):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hardware": "B200"}, "hardware: predictions are for cards .* found 'B200'"),
+        ({"hardware": "B300"}, "hardware: predictions are for cards .* found 'B300'"),
         ({"hardware": "cpu"}, "hardware: predictions are for cards .* found 'cpu'"),
         ({"kv_cache_gib": 0.0}, "kv_cache_gib: predictions need a KV budget, found 0"),
         ({"engines": ("tgi",)}, "no platform of engine 'tgi' is calibrated"),

@@ -1,0 +1,63 @@
+"""Tokens that a KV cache holds, as vLLM reports them: held to its own functions, and worked out by hand."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.analytical import kv_cache, memory
+from fixtures.analytical.architecture import from_config
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import PRECISIONS, precision
+from perf_tests.analytical.models import LLAMA_8B
+from perf_tests.analytical.strategies import architectures
+
+pytestmark = pytest.mark.cpu
+
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["models"]
+# As perf_tests/tools/record_models.py asked vLLM for.
+BUDGETS = ((20, 4096, 8192), (20, 131072, 8192), (60, 131072, 2048))
+BF16, GIB = precision("bf16"), 2**30
+
+
+@pytest.mark.parametrize(
+    ("name", "tp"), [(name, tp) for name, entry in PUBLISHED.items() for tp in entry.get("kv", ())]
+)
+def test_tokens_are_those_that_vllm_reports(name, tp):
+    architecture, spread = from_config(PUBLISHED[name]["config"], name), Parallel(int(tp.removeprefix("tp")))
+    found = [
+        kv_cache.reported_tokens(architecture, BF16, spread, gib * GIB, length, batched)
+        for gib, length, batched in BUDGETS
+    ]
+    assert found == PUBLISHED[name]["kv"][tp]
+
+
+def test_a_latent_is_cached_once_for_all_heads_and_on_every_card():
+    deepseek = from_config(PUBLISHED["DeepSeek-V3"]["config"], "x")
+    assert memory.kv_bytes_per_token(deepseek, BF16) == 61 * 576 * 2
+    assert memory.kv_bytes_per_token_per_gpu(deepseek, BF16, Parallel(8)) == 61 * 576 * 2
+    eight = dataclasses.replace(BF16, kv_bytes=1.0)
+    assert memory.kv_bytes_per_token(deepseek, eight) == 61 * 576
+
+
+@given(architectures(), st.integers(1, 64), st.sampled_from(list(PRECISIONS.values())))
+def test_layers_that_are_all_alike_hold_what_a_token_takes(architecture, gib, form):
+    layers = tuple(dataclasses.replace(layer, window=0) for layer in architecture.layers)
+    plain = dataclasses.replace(architecture, layers=layers)
+    tokens = kv_cache.reported_tokens(plain, form, Parallel(), gib * GIB, 4096, 8192)
+    each = memory.kv_bytes_per_token(plain, form)
+    assert tokens == gib * GIB // (each * kv_cache.BLOCK) * kv_cache.BLOCK
+
+
+def test_a_window_saves_nothing_while_as_much_may_be_in_flight():
+    """By hand: half of 32 layers with a window; a request of 4,096 tokens takes 256 blocks of each half, and one more."""
+    half = tuple(dataclasses.replace(layer, window=128 * (i % 2)) for i, layer in enumerate(LLAMA_8B.layers))
+    windowed = dataclasses.replace(LLAMA_8B, layers=half)
+    blocks = 20 * GIB // (16 * 4096 * 16)
+    assert kv_cache.reported_tokens(windowed, BF16, Parallel(), 20 * GIB, 4096, 8192) == int(blocks / 513 * 4096)
+    # Of a request of 131,072 tokens the windows keep 128 - 1 + 2 x 8,192.
+    expected = int(blocks / (8192 + 1032 + 1) * 131072)
+    assert kv_cache.reported_tokens(windowed, BF16, Parallel(), 20 * GIB, 131072, 8192) == expected
