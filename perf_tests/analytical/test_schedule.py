@@ -56,7 +56,7 @@ def test_everyone_is_served_and_nobody_faster_than_alone(setup, term, requests, 
 def test_a_long_poisson_schedule_is_the_steady_state():
     """Against Little's law, which knows of no schedule."""
     for setup, rate in ((DENSE, 20), (MOE, 4)):
-        times = arrivals.poisson(rate, 3000, random.Random(1))
+        times = arrivals.times(rate, 3000, random.Random(1))
         streams = schedule.play(setup, HOST, [Arrival(at, 100, 100) for at in times], 10**6)
         found = statistics.mean(stream.tpot for stream in streams)
         assert found == pytest.approx(serving.online(setup, HOST, rate, 100, 100).itl, rel=0.03)

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from fixtures.workloads.arrivals import poisson
+from fixtures.workloads.arrivals import times
 from perf_tests.fakes.known_server import KnownServer, Served, known_server
 from perf_tests.paths import ROOT
 
@@ -63,7 +63,7 @@ class Job:
 
 def measure(job: Job, server: KnownServer) -> dict[str, Any]:
     """Figures of one run; times in ms."""
-    schedule = poisson(job.rate, job.count, random.Random(1))
+    schedule = times(job.rate, job.count, random.Random(1))
     server.log()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "records.npz"
