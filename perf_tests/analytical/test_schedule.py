@@ -57,7 +57,7 @@ def test_a_long_poisson_schedule_is_the_steady_state():
     """Against Little's law, which knows of no schedule."""
     for setup, rate, launch in ((DENSE, 20, 0), (MOE, 4, 0), (DENSE, 10, 0.015)):
         term = dataclasses.replace(HOST, launch_seconds=figure(launch))
-        times = arrivals.poisson(rate, 3000, random.Random(1))
+        times = arrivals.times(rate, 3000, random.Random(1))
         streams = schedule.play(setup, term, [Arrival(at, 100, 100) for at in times], 10**6)
         found = statistics.mean(stream.tpot for stream in streams)
         assert found == pytest.approx(serving.online(setup, term, rate, 100, 100).itl, rel=0.03)

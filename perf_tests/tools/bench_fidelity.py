@@ -9,7 +9,8 @@ sixteen cores. With two or three cores the first part alone runs.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
 event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
-held more than one event; `late` is by how much the server missed its own schedule.
+held more than one event; `late` is by how much the server missed its own schedule; `bytes` is by how much the process of the
+client grew for each event, at the most.
 """
 
 import argparse
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from fixtures.workloads.arrivals import poisson
+from fixtures.workloads.arrivals import times
 from perf_tests.fakes.known_server import KnownServer, Served, known_server
 from perf_tests.paths import ROOT
 
@@ -63,7 +64,7 @@ class Job:
 
 def measure(job: Job, server: KnownServer) -> dict[str, Any]:
     """Figures of one run; times in ms."""
-    schedule = poisson(job.rate, job.count, random.Random(1))
+    schedule = times(job.rate, job.count, random.Random(1))
     server.log()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "records.npz"
@@ -110,6 +111,7 @@ def figures(records: dict[str, Any], log: dict[int, Served]) -> dict[str, Any]:
         "stamped_share": float(records["stamped"].mean()),
         "server_late": _percentiles(written - due),
         "tokens_per_second": _steady(written),
+        "events": int(chunks.size),
     }
 
 
@@ -176,6 +178,7 @@ HEADERS = (
     "read p99",
     "joined %",
     "late",
+    "bytes",
 )
 
 
@@ -199,6 +202,7 @@ def _row(run: dict[str, Any]) -> list[Any]:
         f"{run['read_delay']['p99']:.2f}",
         f"{100 * run['joined_share']:.2f}",
         f"{run['server_late']['p99']:.2f}",
+        f"{run['kib'] * 1024 / run['events']:.0f}" if run["workers"] == 1 else "",
     ]
 
 

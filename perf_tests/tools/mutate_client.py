@@ -67,7 +67,7 @@ def wrong(form: Form, record: Record) -> str:
     found = summarize([record])
     if record.error:
         return "" if "\n" not in record.error and len(record.error) < 800 and found.failed == 1 else "an odd cause"
-    if record.completion_tokens != TOKENS or not record.chunks or record.chunks != sorted(record.chunks):
+    if record.completion_tokens != TOKENS or not record.chunks or list(record.chunks) != sorted(record.chunks):
         return "counted, and not what was asked for"
     if sum(record.tokens) not in (0, TOKENS) or len(record.tokens) not in (0, len(record.chunks)):
         return "tokens that don't add up"

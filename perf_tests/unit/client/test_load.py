@@ -82,7 +82,7 @@ def test_chunks_of_several_tokens_have_a_pace_only_where_the_server_counts_them(
         (counted,) = run(Target(url, "mock", protocol=PROTOCOLS["sglang"]), requests(1, tokens=16))
     assert len(record.chunks) == len(counted.chunks) == 4
     assert record.completion_tokens == counted.completion_tokens == 16
-    assert (record.tokens, counted.tokens) == ([], [4] * 4)
+    assert (list(record.tokens), list(counted.tokens)) == ([], [4] * 4)
     assert math.isnan(metrics.tpot(record))
     assert metrics.tpot(counted) * 12 == pytest.approx(counted.chunks[-1] - counted.chunks[0]) == pytest.approx(0.3)
     summary = summarize([record])
@@ -165,6 +165,13 @@ def test_a_request_is_sent_again_once_and_never_on_a_connection_of_its_own():
     assert [record.error for record in records] == ["", "the server closed the connection without a response", ""]
 
 
+def test_with_new_connections_each_request_has_its_own():
+    with connections([ANSWER, b""], [ANSWER], [ANSWER]) as url:
+        target = Target(url, "m", timeout=10, new_connections=True)
+        records = run(target, requests(3, tokens=TOKENS), concurrency=1)
+    assert [(record.error, record.resent) for record in records] == [("", False)] * 3
+
+
 def test_a_request_is_not_sent_again_once_an_answer_has_begun():
     with connections([ANSWER, ANSWER[:300]], [ANSWER]) as url:
         records = run(Target(url, "m", timeout=10), requests(3, tokens=TOKENS), concurrency=1)
@@ -218,11 +225,14 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
     with mock_server("--ttft", "0.02", "--gap", "0.005") as url:
         traffic = ["--rate", "50", "--num-prompts", "10", "--input-len", "7", "--output-len", "5"]
         done = run_here(main, "--url", url, "--model", "mock", *traffic, "--json", str(out))
+        chosen = ["--burstiness", "0.5", "--end-rate", "90", "--new-connections", "--client-workers", "2"]
+        shared = run_here(main, "--url", url, "--model", "mock", *traffic, *chosen)
         failing = run_here(main, "--url", url, "--model", "other", "--num-prompts", "2", "--concurrency", "1")
         unwritable = run_here(
             main, "--url", url, "--model", "mock", "--num-prompts", "2", "--json", str(tmp_path / "no" / "out.json")
         )
     assert done.returncode in (0, 2), done.stderr  # 2: a busy machine kept the client from its schedule
+    assert shared.returncode in (0, 2), shared.stderr
     data = json.loads(out.read_text())
     assert data["summary"]["completed"] == len(data["records"]) == 10
     assert data["summary"]["input_tokens"] == 70
@@ -236,7 +246,14 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--num-prompts", "0"], ["--rate", "-1"], ["--rate", "nan"], ["--rate", "1", "--concurrency", "2"]]
+    "options",
+    [
+        ["--num-prompts", "0"],
+        ["--rate", "-1"],
+        ["--rate", "nan"],
+        ["--rate", "1", "--concurrency", "2"],
+        ["--end-rate", "9"],
+    ],
 )
 def test_the_command_refuses_nonsense(options):
     done = run_here(main, "--url", "http://127.0.0.1:9", "--model", "m", *options)

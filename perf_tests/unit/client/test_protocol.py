@@ -136,7 +136,7 @@ def test_chunks_are_the_events_with_new_tokens_however_the_bytes_arrive(counts, 
     PROTOCOLS["sglang"].parse(pieces, record)
     assert record.completion_tokens == counts[-1]
     assert len(record.chunks) == len(counts)
-    assert record.chunks == sorted(record.chunks)
+    assert list(record.chunks) == sorted(record.chunks)
     # Never before its bytes were there.
     ends = [i for i in range(len(data)) if data.startswith(b"\n\n", i)]
     for chunk, end in zip(record.chunks, ends, strict=False):

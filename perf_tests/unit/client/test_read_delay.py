@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.client.arrivals import Arrivals
 from fixtures.client.load import exchange, run
 from fixtures.client.metrics import summarize
 from fixtures.client.read_delay import as_arrived
@@ -88,9 +87,3 @@ def test_arrivals_are_those_of_the_kernel_however_late_they_are_read(monkeypatch
         "the times are not those of the reading"
     )
     assert max(times) > max(written), "never sooner than it was written"
-
-
-def test_what_is_kept_of_a_read_is_its_bytes_and_twenty_more():
-    arrivals = Arrivals.of([(0.5, b"ab"), (0.75, b""), (1.0, b"c")])
-    assert list(arrivals) == [(0.5, b"ab"), (0.75, b""), (1.0, b"c")]
-    assert len(arrivals) == 3

@@ -35,7 +35,7 @@ def replayed(path):
         assert (record.prompt_tokens, record.completion_tokens) == (length, recording.output_len)
         assert known.prompt_tokens == length
         assert 1 <= len(record.chunks) == len(known.chunks)
-        assert record.chunks == sorted(record.chunks)
+        assert list(record.chunks) == sorted(record.chunks)
         assert len(entry["written"]) == len(reads), "replayed as it arrived"
         for chunk, when in zip(record.chunks, known.chunks, strict=True):
             assert chunk - record.scheduled > when / SPEED - TICK, "never sooner than it was"

@@ -3,12 +3,16 @@
 import concurrent.futures
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.client import workers
 from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.request import Request
@@ -17,6 +21,7 @@ from fixtures.client.workers import CORES_PER_WORKER, needed
 from fixtures.errors import EngineError
 from perf_tests.fakes.server_process import mock_server, server_log
 from perf_tests.fakes.waiting import wait_until
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
@@ -67,7 +72,9 @@ def test_there_are_no_more_workers_than_requests_or_slots():
 
 def test_a_worker_that_dies_is_named_and_nothing_is_left_of_the_others():
     def ours():
-        return [one for one in psutil.Process().children() if "fixtures.client.worker" in " ".join(one.cmdline())]
+        return [
+            one for one in psutil.Process().children() if "fixtures.client.worker import" in " ".join(one.cmdline())
+        ]
 
     with mock_server("--fault", "stall") as url, concurrent.futures.ThreadPoolExecutor(1) as thread:
         running = thread.submit(run, Target(url, "mock", timeout=60), plan(6), workers=3)
@@ -79,8 +86,55 @@ def test_a_worker_that_dies_is_named_and_nothing_is_left_of_the_others():
     assert not ours()
 
 
+# Stands for ssh: what is to be run on the host runs here, with a clock that shows a quarter of an hour more.
+SSH = f"""#!/bin/sh
+while [ $# -gt 1 ]; do shift; done
+exec unshare --time --fork --kill-child --monotonic=900 sh -c "PATH={Path(sys.executable).parent}:$PATH; $1"
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path, monkeypatch):
+    """A host that ssh reaches; skipped where no process may have a clock of its own."""
+    may = subprocess.run(["unshare", "--time", "--fork", "--monotonic=900", "true"], check=False, capture_output=True)
+    if may.returncode:
+        pytest.skip("no time namespaces here")
+    (tmp_path / "ssh").write_text(SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return f"elsewhere:{ROOT}"
+
+
+def test_workers_on_other_hosts_keep_one_schedule_by_their_own_clocks(ssh):
+    with mock_server("--ttft", "0.03", "--gap", "0.005") as url:
+        records = run(Target(url, "mock"), plan(20, every=0.02), hosts=[ssh, ssh])
+        received = {entry["prompt"]: entry["received"] for entry in server_log(url)}
+    assert summarize(records).completed == 20
+    assert {record.worker for record in records} == {0, 1}
+    assert all(record.sent >= record.scheduled for record in records)
+    times = list(received.values())
+    assert times[-1] - times[0] < 100, "not a quarter of an hour apart"
+
+
+def test_a_host_whose_clock_nobody_knows_well_enough_is_refused(ssh, monkeypatch):
+    monkeypatch.setattr(workers, "MAX_CLOCK_ERROR", 0.0)
+    with (
+        mock_server() as url,
+        pytest.raises(EngineError, match=r"^load client: worker 1 of 1 on elsewhere: its clock is known"),
+    ):
+        run(Target(url, "mock"), plan(2), hosts=[ssh])
+
+
+def test_a_host_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(EngineError, match=r"^load client: worker 1 of 1 on nowhere died \(exit status 255\)$"):
+        run(Target("http://127.0.0.1:9", "m"), plan(2), hosts=["nowhere:/tmp"])
+
+
 @pytest.mark.parametrize(
-    ("requests", "concurrency", "cores", "workers"),
+    ("requests", "concurrency", "cores", "count"),
     [
         (plan(1000, every=0.001, tokens=64), 0, 64, 2),  # 64,000 tokens per second
         (plan(1000, every=0.001, tokens=64), 0, 4, 1),
@@ -89,8 +143,8 @@ def test_a_worker_that_dies_is_named_and_nothing_is_left_of_the_others():
         (plan(2000, every=0.001), 1000, 64, 3),
     ],
 )
-def test_as_many_as_the_traffic_needs_and_the_machine_spares(requests, concurrency, cores, workers):
-    assert needed(requests, concurrency, cores) == workers
+def test_as_many_as_the_traffic_needs_and_the_machine_spares(requests, concurrency, cores, count):
+    assert needed(requests, concurrency, cores) == count
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.integers(0, 5000), st.integers(1, 256))

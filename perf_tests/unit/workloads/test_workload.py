@@ -22,6 +22,11 @@ BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repeti
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
         ({"prefix_len": 9}, "prefix_len must be within input_len"),
         ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
+        ({"burstiness": 0.0}, "burstiness must be positive"),
+        ({"end_rate": -1.0}, "end_rate and concurrency not negative"),
+        ({"kind": "offline", "burstiness": 0.5}, "burstiness and end_rate need kind 'online'"),
+        ({"kind": "offline", "end_rate": 3.0}, "burstiness and end_rate need kind 'online'"),
+        ({"concurrency": 4}, "concurrency needs kind 'offline'"),
         ({"first_repetitions": 2}, "first_repetitions needs kind 'batch' or 'offline'"),
         ({"kind": "offline", "repetitions": 3, "first_repetitions": 2}, "at least one for each of its 3 repetitions"),
         ({"kind": "offline", "first_repetitions": -1}, "first_repetitions must be 0, for none, or at least one"),
@@ -39,6 +44,7 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
     plain = Workload("w", "offline", **traffic).definition()
     assert plain == {"kind": "offline", **traffic, "lengths": "fixed"}
     assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}
+    assert Workload("w", "offline", **traffic, concurrency=2).definition() == plain | {"concurrency": 2}
     assert Workload("w", "offline", **traffic, first_repetitions=9).definition() == plain
 
 
