@@ -1,0 +1,166 @@
+"""Does the difference of two profiles name what was planted? Kernels and spans, in vLLM's CPU build.
+
+    python -m perf_tests.tools.planted_profile --engine-env vllm=DIR [--tries 10]
+
+Two servers of the dense twin are up: in one of them each step of the worker also runs what the try plants, some 10% of a step.
+Each try profiles the same batch on both. Exit status 1 if a try's first row does not name it. Two minutes and 20 s a try.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fixtures.command import command
+from fixtures.deployments import cell, deployment
+from fixtures.deployments.deployment import Deployment
+from fixtures.engines.boot import Boot
+from fixtures.engines.engine import post
+from fixtures.engines.environment import ROOT, add_engine_env
+from fixtures.engines.pool import Pool
+from fixtures.engines.registry import ENGINES
+from fixtures.profiles import steps
+from fixtures.profiles.difference import compare, table
+from fixtures.profiles.steps import NO_SPAN
+
+BATCH, PROMPT, TOKENS = 8, 32, 32
+# What a plant runs in every step, and the name that must come first.
+PLANTS = {
+    "sort": ("torch.sort(NUMBERS)", "aten::sort"),
+    "cumsum": ("[torch.cumsum(NUMBERS, 0) for _ in range(12)]", "aten::cumsum"),
+    "span": ("with torch.profiler.record_function('planted span'):\n            spend(0.001)", "planted span"),
+    "sin": ("[torch.sin(NUMBERS) for _ in range(12)]", "aten::sin"),
+    "python": ("spend(0.001)", NO_SPAN),
+}
+PLUGIN = """
+import os, time
+
+def register():
+    import torch
+    from vllm.v1.worker.cpu_worker import CPUWorker
+
+    NUMBERS = torch.rand(30_000)
+
+    def spend(seconds):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    {functions}
+    execute = CPUWorker.execute_model
+
+    def planted(self, *args, **kwargs):
+        with open(os.environ["MOEGAUGE_PLANT"]) as file:
+            name = file.read()
+        if name:
+            PLANTS[name]()
+        return execute(self, *args, **kwargs)
+
+    CPUWorker.execute_model = planted
+"""
+
+
+@command
+def main(arguments: list[str]) -> int:
+    """Run the tries; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_engine_env(parser)
+    parser.add_argument("--tries", type=int, default=10)
+    parser.add_argument("--artifacts", type=Path, default=ROOT / ".moegauge" / "planted", metavar="DIR")
+    args = parser.parse_args(arguments)
+    chosen = deployment.load("cpu", ENGINES)
+    named = 0
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        _plugin(directory / "plugin")
+        with ThreadPoolExecutor(2) as threads:
+            sides = [
+                _Server(chosen, directory, side, dict(args.engine_env), args.artifacts) for side in ("before", "now")
+            ]
+            try:
+                list(threads.map(_Server.boot, sides))
+                for number in range(args.tries):
+                    plant = list(PLANTS)[number % len(PLANTS)]
+                    named += _try(number, plant, sides, args.artifacts)
+            finally:
+                list(threads.map(_Server.stop, sides))
+    print(f"named first in {named} of {args.tries} tries")
+    return int(named < args.tries)
+
+
+class _Server:
+    """A server of the dense twin with the plugin, and where its traces go."""
+
+    def __init__(self, chosen: Deployment, directory: Path, side: str, environments: dict[str, Path], artifacts: Path):
+        self.plant, self.traces = directory / f"{side}.plant", directory / side
+        self.plant.write_text("")
+        variables = {"PYTHONPATH": str(directory / "plugin"), "MOEGAUGE_PLANT": str(self.plant)}
+        chosen = replace(chosen, environment=chosen.environment | variables)
+        self._block = next(one.block for one in cell.cells(chosen))
+        self._pool = Pool(chosen, artifacts / side, environments, [], lambda _: None)
+        self._server: Boot | None = None
+
+    def boot(self) -> None:
+        self._server = self._pool.variant(self._block, profile_directory=str(self.traces))
+        self._send()
+
+    def stop(self) -> None:
+        self._pool.stop()
+
+    def profile(self, plant: str, into: Path) -> None:
+        """Profile a batch with something planted, and move the traces."""
+        self.plant.write_text(plant)
+        with self._profiled():
+            self._send()
+        self.plant.write_text("")
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        for path in self.traces.glob("*.trace.json*"):
+            shutil.move(path, into)
+
+    @contextmanager
+    def _profiled(self) -> Iterator[None]:
+        assert self._server
+        with self._server.profiled():
+            yield
+
+    def _send(self) -> None:
+        assert self._server
+        prompts = [[1 + (7 * i + j) % 1000 for j in range(PROMPT)] for i in range(BATCH)]
+        body = {"model": self._server.target.model, "prompt": prompts, "max_tokens": TOKENS, "ignore_eos": True}
+        post(f"{self._server.target.url}/v1/completions", body)
+
+
+def _try(number: int, plant: str, sides: list[_Server], artifacts: Path) -> bool:
+    places = [artifacts / f"try-{number}" / side for side in ("before", "now")]
+    for side, place, planted in zip(sides, places, ("", plant), strict=True):
+        side.profile(planted, place)
+    first = compare(*map(steps.read, places))[0]
+    right = first.part.name == PLANTS[plant][1]
+    print(
+        f"try {number}: {plant}: {first.kind} {first.part.name} {1e6 * first.seconds:+,.0f} us {'' if right else 'WRONG'}",
+        flush=True,
+    )
+    if not right or number < len(PLANTS):
+        print(table(*places, shown=3), flush=True)
+    return right
+
+
+def _plugin(directory: Path) -> None:
+    functions = [f"def {name}():\n        {code}\n" for name, (code, _) in PLANTS.items()]
+    functions.append("PLANTS = {" + ", ".join(f"'{name}': {name}" for name in PLANTS) + "}")
+    package, about = directory / "planted", directory / "planted-0.dist-info"
+    package.mkdir(parents=True)
+    about.mkdir()
+    (package / "__init__.py").write_text(PLUGIN.replace("{functions}", "\n    ".join(functions)))
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 0\n")
+    (about / "entry_points.txt").write_text("[vllm.general_plugins]\nplanted = planted:register\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""Engines judged by pairs."""
+
+import numpy as np
+import pytest
+
+from fixtures.bisect.evidence import MOST_PAIRS, WRONG_TURN, Side, judge, kind_of, wrong_turn
+from fixtures.gate.noise import Noise, PooledNoise
+
+pytestmark = pytest.mark.cpu
+# Of boots with a CV of 1%, known well.
+KIND = PooledNoise(2 * 0.01**2, 30)
+
+
+def side(ratios, size=0.05, higher=False, kind=KIND):
+    return judge(ratios, higher, size, kind).side
+
+
+def test_three_pairs_that_are_worse_are_bad_and_two_that_are_not_are_good():
+    assert side([1.05, 1.06]) == side([1.05]) == Side.OPEN
+    assert side([1.05, 1.06, 1.045]) == Side.BAD
+    assert side([1.0]) == Side.OPEN
+    assert side([1.0, 1.01]) == Side.GOOD
+    assert side([0.95, 0.94, 0.955], higher=True) == Side.BAD
+    assert side([1.05, 1.06, 1.045], higher=True) == Side.GOOD
+
+
+def test_two_pairs_of_which_one_was_disturbed_need_a_third():
+    assert side([1.05, 0.92]) == Side.OPEN
+    assert side([1.05, 0.92, 1.05]) == Side.OPEN
+    assert side([1.05, 0.92, 1.05, 1.055, 1.05]) == Side.BAD, "the one beside a slow reference is left out"
+
+
+def test_what_noise_hides_is_never_called_good():
+    loud = PooledNoise(2 * 0.10**2, 30)
+    for pairs in range(1, MOST_PAIRS):
+        assert side([1.0] * pairs, kind=loud) == Side.OPEN
+    assert side([1.0] * MOST_PAIRS, kind=loud) == Side.UNKNOWN
+
+
+def test_without_any_noise_known_its_own_pairs_tell_it():
+    assert kind_of([[1.0], []]).degrees == 0
+    assert kind_of([[1.0, 1.02], [1.0, 1.01]]).degrees == 2
+    assert side([1.0, 1.001, 0.999, 1.0], kind=kind_of([[1.0, 1.001, 0.999, 1.0]])) == Side.GOOD
+
+
+def test_the_chance_of_a_wrong_turn_is_what_comes_out():
+    noise = Noise(1.0, 2, 0.0141, degrees=30, paired=True)
+    rng, wrong = np.random.default_rng(1), 0
+    for _ in range(20_000):
+        mean = rng.normal(0.03, 0.0141, 2).mean()
+        wrong += mean < max(0.01, 1.8 * noise.error(2))
+    assert wrong / 20_000 == pytest.approx(wrong_turn(0.03, noise, 2), rel=0.15)
+    assert judge([1.0, 1.0], False, 0.05, KIND).wrong < WRONG_TURN

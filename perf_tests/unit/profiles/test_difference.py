@@ -1,0 +1,142 @@
+"""What a step spends its time in, and what grew from one trace to another."""
+
+import gzip
+import json
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.errors import EngineError
+from fixtures.profiles import steps
+from fixtures.profiles.__main__ import main
+from fixtures.profiles.difference import compare, table
+from fixtures.profiles.steps import NO_SPAN, Part
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.cpu
+TRACES = ROOT / "perf_tests" / "fakes" / "traces"
+
+
+def span(name, start, duration, cat="cpu_op", tid=1, **args):
+    return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": tid, "ts": start, "dur": duration, "args": args}
+
+
+def step(start, extra=0.0, prompt=0):
+    """A pass of 1,000 us with two operators, one nested in the other, and 200 us until the next; ``extra`` in the inner one."""
+    name = f"execute_context_{int(prompt > 0)}({prompt})_generation_1(1)"
+    return [
+        span(name, start, 1000 + extra, "user_annotation"),
+        span("outer", start + 100, 500 + extra),
+        span("inner", start + 200, 100 + extra),
+    ]
+
+
+def trace(extra=0.0, count=5, prompt=0):
+    return [event for i in range(count) for event in step(i * (1200 + extra), extra, prompt)]
+
+
+def write(directory, events, name="rank0.pt.trace.json"):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_text(json.dumps({"traceEvents": events}))
+    return directory
+
+
+def test_time_is_of_a_span_without_what_is_nested_in_it():
+    first, *others = steps.steps(trace())
+    assert len(others) == 3, "the last one has no end"
+    host = {part.name: round(1e6 * seconds) for part, seconds in first.seconds.items()}
+    assert host == {"execute_context/generation": 500, "outer": 400, "inner": 100, NO_SPAN: 200}
+    assert first.calls[Part("host", "inner")] == 1
+
+
+def test_a_kernel_belongs_to_the_pass_that_launched_it():
+    events = trace(count=3)
+    events.append(span("cudaGraphLaunch", 1250, 10, "cuda_runtime", correlation=7))
+    events.append(span("gemm", 5000, 300, "kernel", tid=99, correlation=7))
+    _, second = steps.steps(events)
+    assert second.seconds[Part("kernel", "gemm")] == pytest.approx(300e-6)
+
+
+def test_prompts_and_answers_are_steps_of_their_own():
+    kinds = [one.kind for one in steps.steps(trace(prompt=16)[:3] + [dict(e, ts=e["ts"] + 9000) for e in trace()])]
+    assert kinds == ["prefill"] + ["decode"] * 4
+
+
+def test_what_grew_is_named_first_and_an_outlier_is_nothing(tmp_path, capsys):
+    slow_once = [dict(event) for event in trace(count=9)]
+    slow_once[1]["dur"] += 90_000
+    before, now = write(tmp_path / "before", trace(count=9)), write(tmp_path / "now", trace(extra=50, count=9))
+    first = compare(steps.read(before), steps.read(now))[0]
+    assert (first.kind, first.part, round(1e6 * first.seconds)) == ("decode", Part("host", "inner"), 50)
+    disturbed = write(tmp_path / "disturbed", slow_once)
+    assert compare(steps.read(before), steps.read(disturbed))[0].seconds == pytest.approx(0, abs=1e-9)
+    assert main([str(before), str(now), "--rows", "1"]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row == ["decode", "host", "inner", "1", "100.0", "150.0", "+50.0"]
+    assert "nothing grew" in table(before, before)
+
+
+def test_a_new_kernel_counts_from_nothing(tmp_path):
+    launched = [
+        event
+        for i in range(5)
+        for event in (
+            span("cudaLaunchKernel", i * 1200 + 50, 5, "cuda_runtime", correlation=i),
+            span("new_kernel", i * 1200 + 400, 80, "kernel", tid=9, correlation=i),
+        )
+    ]
+    before, now = write(tmp_path / "before", trace()), write(tmp_path / "now", trace() + launched)
+    first = compare(steps.read(before), steps.read(now))[0]
+    assert (first.part, first.calls_before, first.calls) == (Part("kernel", "new_kernel"), 0, 1)
+
+
+def test_a_trace_that_marks_no_pass_is_one_run(tmp_path):
+    events = [event for event in trace() if event["cat"] == "cpu_op"]
+    more = [event for event in trace(extra=70) if event["cat"] == "cpu_op"]
+    before, now = write(tmp_path / "before", events), write(tmp_path / "now", more)
+    first = compare(steps.read(before), steps.read(now))[0]
+    assert (first.kind, first.part.name, round(1e6 * first.seconds)) == ("run", "inner", 350)
+
+
+def test_a_front_end_without_passes_does_not_count(tmp_path):
+    directory = write(tmp_path, trace())
+    write(directory, [span("http", 0, 1e6)], "frontend.pt.trace.json")
+    assert {one.kind for one in steps.read(directory)} == {"decode"}
+
+
+@pytest.mark.parametrize("name", ["vllm-cpu-tp2", "vllm-h100-tp2"])
+def test_recorded_traces_of_two_ranks_are_read(name, tmp_path):
+    for path in TRACES.glob(f"{name}-rank*.json"):
+        shutil.copy(path, tmp_path)
+    found = steps.read(tmp_path)
+    assert {one.kind for one in found} <= {"prefill", "decode"}
+    assert all(min(one.seconds.values()) >= 0 for one in found)
+    assert any(part.where == "kernel" for one in found for part in one.seconds) == ("h100" in name)
+    assert "nothing grew" in table(tmp_path, tmp_path)
+
+
+def test_what_is_no_trace_is_named(tmp_path):
+    with pytest.raises(EngineError, match="no trace there"):
+        steps.read(tmp_path)
+    (tmp_path / "torn.pt.trace.json.gz").write_bytes(gzip.compress(b'{"traceEvents": []}')[:-9])
+    with pytest.raises(EngineError, match=r"torn.pt.trace.json.gz: not a trace of torch's profiler"):
+        steps.read(tmp_path)
+
+
+nested = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 50)), min_size=1, max_size=20)
+
+
+@given(nested)
+def test_own_times_of_properly_nested_spans_add_up_to_what_is_covered(intervals):
+    events, ends = [], []
+    for start, length in sorted(intervals, key=lambda one: (one[0], -one[1])):
+        while ends and ends[-1] <= start:
+            ends.pop()
+        length = min(length, ends[-1] - start) if ends else length
+        events.append(span("s", start, length))
+        ends.append(start + length)
+    (only,) = steps.steps(events)
+    covered = len({t for e in events for t in range(e["ts"], e["ts"] + e["dur"])})
+    assert sum(only.seconds.values()) * 1e6 == pytest.approx(covered)
