@@ -221,7 +221,7 @@ def test_a_part_that_is_left_out_takes_its_16_bits(part):
     assert memory.weight_bytes(architecture, partly) - memory.weight_bytes(architecture, whole) == more
     two = [memory.weight_bytes_per_gpu(architecture, each, Parallel(2)) for each in (whole, partly)]
     assert two[1] - two[0] == pytest.approx(32 * (of_part / 2 - scales))
-    slower = [step.decode(Setup(architecture, gpu("h100"), Parallel(2), each), 8, 100) for each in (whole, partly)]
+    slower = [step.decode(Setup(architecture, gpu("h100"), Parallel(), each), 8, 100) for each in (whole, partly)]
     term = {"attention": "dense", "experts": "experts"}[part]
     assert getattr(slower[1], term) > getattr(slower[0], term)
 
