@@ -16,10 +16,12 @@ pytestmark = pytest.mark.cpu
 BY_GENERATION = (
     *EFFICIENCIES,
     "kernel_seconds",
+    "quantise_seconds",
     "moe_seconds",
     "moe_unpack_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
+    "latent_seconds",
     "all_reduce_seconds",
     "exchange_seconds",
 )
@@ -44,7 +46,7 @@ def test_every_figure_names_a_source_that_there_is():
         if not path.endswith((".stall_seconds", ".launch_seconds"))
     ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
-    assert len(found) == 1 + 23 * len(GPUS) + rates + 4 * sum(
+    assert len(found) == 1 + 25 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )
@@ -110,6 +112,8 @@ def test_a_card_that_was_not_measured_has_the_constants_of_another_and_says_so(n
     assert (gpu(name).measured, gpu(measured).measured) == (False, True)
     for key in BY_GENERATION:
         taken, original = getattr(gpu(name), key), getattr(gpu(measured), key)
+        if taken.source == f"{name}-kernels":  # of latent attention there are published times
+            continue
         assert (taken.value, taken.kind) == (original.value, "assumed"), key
         assert taken.source == (source if not key.startswith("moe_unpack") else "alike"), key
 

@@ -6,6 +6,7 @@
 import copy
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -145,6 +146,32 @@ def test_the_former_key_counts_too():
     assert read(W8A8, key="compression_config") == read(W8A8)
 
 
+def test_what_only_the_decoder_says_counts_for_the_model():
+    """As in Kimi K2.5's file, whose decoder is quantised and whose tower is not."""
+    published = json.loads((Path(__file__).parent / "published.json").read_text())["models"]["Kimi-K2.5"]["config"]
+    architecture = from_config(published, "file")
+    found = precision_of_file(published, architecture, "file")
+    assert (found.matrix_bytes, found.plain) == (4.5 / 8, {"attention", "output", "mlp"})
+    scheme = published["text_config"]["quantization_config"]
+    outside = published | {"quantization_config": scheme}
+    assert precision_of_file(outside, architecture, "file") == found
+    eight = {"num_bits": 8, "type": "float"}
+    inner = published["text_config"] | {"quantization_config": scheme | {"kv_cache_scheme": eight}}
+    assert kv_bytes_of_file(published | {"text_config": inner}, "file") == 1.0
+    wrong = published["text_config"] | {"quantization_config": scheme | {"quant_method": "exl2"}}
+    with pytest.raises(UsageError, match=r"^file: text_config: quantization_config.quant_method: expected one of"):
+        precision_of_file(published | {"text_config": wrong}, architecture, "file")
+
+
+def test_the_output_projection_may_be_quantised_alone():
+    """As in DeepSeek-V3.1's file in NVFP4, which leaves the projections into the attention as they are."""
+    published = json.loads((Path(__file__).parent / "published.json").read_text())["models"]["DeepSeek-V3"]["config"]
+    plain = ("kv_a_proj_with_mqa", "kv_b_proj", "q_a_proj", "q_b_proj")
+    names = [f"model.layers.{i}.self_attn.{name}" for i in range(61) for name in plain]
+    found = read(MODELOPT | {"quant_algo": "NVFP4", "ignore": ["lm_head", *names]}, published)
+    assert found.plain == {"attention"}
+
+
 def test_a_published_list_leaves_experts_out_that_are_quantised():
     """As in Mixtral's GPTQ checkpoint: engines fuse experts and don't look for them in the list."""
     attention = [["self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj"], ["self_attn.o_proj"]]
@@ -194,7 +221,7 @@ def test_a_part_that_is_left_out_takes_its_16_bits(part):
     assert memory.weight_bytes(architecture, partly) - memory.weight_bytes(architecture, whole) == more
     two = [memory.weight_bytes_per_gpu(architecture, each, Parallel(2)) for each in (whole, partly)]
     assert two[1] - two[0] == pytest.approx(32 * (of_part / 2 - scales))
-    slower = [step.decode(Setup(architecture, gpu("h100"), Parallel(2), each), 8, 100) for each in (whole, partly)]
+    slower = [step.decode(Setup(architecture, gpu("h100"), Parallel(), each), 8, 100) for each in (whole, partly)]
     term = {"attention": "dense", "experts": "experts"}[part]
     assert getattr(slower[1], term) > getattr(slower[0], term)
 

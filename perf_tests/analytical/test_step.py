@@ -25,11 +25,13 @@ MORE = 1 + 1e-9
 RATES = ("hbm_bandwidth", "bf16_flops", "fp8_flops", "fp32_flops", "link_bandwidth")
 OVERHEADS = (
     "kernel_seconds",
+    "quantise_seconds",
     "moe_seconds",
     "moe_unpack_seconds",
     "moe_whole_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
+    "latent_seconds",
     "all_reduce_seconds",
     "exchange_seconds",
 )
@@ -46,6 +48,7 @@ CARD = plain_gpu(
     fp8_flops=9000.0,
     link_bandwidth=50.0,
     kernel_seconds=0.125,
+    quantise_seconds=0.03,
     gemm_bandwidth=0.5,
     gemm_compute=0.25,
     moe_seconds=0.75,
@@ -140,9 +143,9 @@ def test_precisions_by_hand():
     fp8 = step.decode(Setup(TINY, CARD, Parallel(), precision("fp8")), 1, 50)
     matrices = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40]
     rest = [16 * 4 + 16, 16 * 100]
-    quick = sum(product(size, 1, 1, 9000.0) for size in matrices)
+    quick = sum(product(size, 1, 1, 9000.0) + 0.03 for size in matrices)
     assert fp8.dense == pytest.approx(quick + sum(product(size, 1) for size in rest))
-    assert fp8.experts == pytest.approx(0.75 + math.hypot(2 * 1536 / 400, 2 * 2 * 1536 / (9000 * 0.2)))
+    assert fp8.experts == pytest.approx(0.75 + 2 * 0.03 + math.hypot(2 * 1536 / 400, 2 * 2 * 1536 / (9000 * 0.2)))
     awq = step.decode(Setup(TINY, CARD, Parallel(), precision("awq")), 1, 50)
     packed = sum(product(size, 1, 4.15625 / 8) for size in matrices)
     assert awq.dense == pytest.approx(packed + sum(product(size, 1) for size in rest))

@@ -22,7 +22,7 @@ FILE = Path(__file__).parents[1] / "analytical" / "published.json"
 SPREADS = ((1, False), (2, False), (2, True))
 # (GiB of KV cache, longest request, tokens of a batch)
 BUDGETS = ((20, 4096, 8192), (20, 131072, 8192), (60, 131072, 2048))
-PICTURES = ("vision", "multi_modal")
+PICTURES = ("vision", "projector")
 
 
 def main(names: list[str]) -> None:
