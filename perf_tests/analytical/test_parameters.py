@@ -81,7 +81,7 @@ def test_counts_equal_those_of_the_tensors(random):
 @settings(max_examples=50)
 def test_counts_grow_with_every_dimension(random, key):
     random["head_dim"] = random.get("head_dim", random["hidden_size"] // random["num_attention_heads"])
-    random |= {"mlp_only_layers": [], "decoder_sparse_step": 1}
+    random |= {"mlp_only_layers": [], "decoder_sparse_step": 1, "interleave_moe_layer_step": 1}
     if key == "intermediate_size" and "moe_intermediate_size" in random:
         random |= {"first_k_dense_replace": 0, "mlp_layer_types": None}
         key = "moe_intermediate_size"
