@@ -245,8 +245,8 @@ def test_which_families_have_shared_experts(family):
 @pytest.mark.parametrize(
     ("parallel", "architecture", "message"),
     [
-        (Parallel(0, 1), MIXTRAL, "tp and ep must be positive, found 0 and 1"),
-        (Parallel(1, -1), MIXTRAL, "tp and ep must be positive, found 1 and -1"),
+        (Parallel(0, 1), MIXTRAL, "tp, ep and dp must be positive, found 0, 1 and 1"),
+        (Parallel(1, -1), MIXTRAL, "tp, ep and dp must be positive, found 1, -1 and 1"),
         (Parallel(2, 3), MIXTRAL, "of tp 2 and ep 3 one must be a multiple of the other"),
         (Parallel(3, 1), MIXTRAL, "32 attention heads do not divide over tp 3"),
         (
@@ -258,6 +258,8 @@ def test_which_families_have_shared_experts(family):
         (Parallel(1, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
         (Parallel(1, 3), MIXTRAL, "8 experts do not divide over ep 3"),
         (Parallel(1, 16), MIXTRAL, "8 experts do not divide over ep 16"),
+        (Parallel(2, 2, 2), MIXTRAL, "2 copies of the attention of a model with experts need ep 4, found 2"),
+        (Parallel(1, 2, 2), LLAMA_8B, "ep 2 needs a model with experts; llama has none"),
     ],
 )
 def test_what_cannot_be_spread_is_refused_in_one_line(parallel, architecture, message):

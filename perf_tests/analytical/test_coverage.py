@@ -2,11 +2,12 @@
 
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.analytical.coverage import busiest_experts, distinct_experts
+from fixtures.analytical.coverage import busiest_choices, busiest_experts, distinct_experts
 
 pytestmark = pytest.mark.cpu
 
@@ -82,3 +83,16 @@ def test_mixtral_on_two_ranks():
     assert busiest == [1.43, 2.32, 3.26, 3.90, 4.0]
     one, two = (busiest_experts(8, 2, tokens, 2) for tokens in (1, 2))
     assert busiest_experts(8, 2, 1.25, 2) == pytest.approx(0.75 * one + 0.25 * two)
+
+
+@pytest.mark.parametrize(("tokens", "ranks"), [(4, 4), (64, 2), (64, 4), (256, 8)])
+def test_the_rank_with_most_choices_against_drawn_ones(tokens, ranks):
+    draws = np.random.default_rng(3).random((1500, tokens, 8)).argsort(axis=2)[:, :, :2] // (8 // ranks)
+    most = [np.bincount(own.ravel(), minlength=ranks).max() for own in draws]
+    assert busiest_choices(8, 2, tokens, ranks) == pytest.approx(np.mean(most) * ranks / (2 * tokens), rel=0.02)
+
+
+def test_of_many_tokens_every_rank_has_its_share_of_choices():
+    assert busiest_choices(8, 2, 100, 1) == 1
+    assert 1 < busiest_choices(8, 2, 10**6, 4) < 1.01
+    assert busiest_choices(8, 2, 0.01, 4) == 4, "no more than all"

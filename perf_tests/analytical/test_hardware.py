@@ -23,6 +23,7 @@ BY_GENERATION = (
     "attention_sequence_seconds",
     "latent_seconds",
     "all_reduce_seconds",
+    "exchange_seconds",
 )
 
 
@@ -45,8 +46,9 @@ def test_every_figure_names_a_source_that_there_is():
         if not path.endswith((".stall_seconds", ".launch_seconds"))
     ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
-    assert len(found) == 1 + 22 * len(GPUS) + rates + 4 * sum(
-        len(platform.gpu) + (platform.every is not None) for platform in hardware().platform.values()
+    assert len(found) == 1 + 25 * len(GPUS) + rates + 4 * sum(
+        len(platform.gpu) + len(platform.several) + (platform.every is not None)
+        for platform in hardware().platform.values()
     )
     assert {path: f.source for path, f in found if f.source not in hardware().sources} == {}
 
@@ -188,8 +190,10 @@ def test_uncertainties_are_of_platforms_that_there_are():
         ("vllm", "0.26.0", "vllm-0.26"),
         ("vllm", "0.26.1.post1", "vllm-0.26"),
         ("sglang", "0.5.17", "sglang-0.5"),
-        ("vllm", "0.33.0", "vllm-0.26"),
-        ("vllm", "1.0.26.0", "vllm-0.26"),
+        ("vllm", "0.32.0", "vllm-0.26"),
+        ("vllm", "0.33.0", "vllm-0.33"),
+        ("vllm", "0.34.1", "vllm-0.33"),
+        ("vllm", "1.0.26.0", "vllm-0.33"),
         ("sglang", "0.26.0", "sglang-0.5"),
     ],
 )

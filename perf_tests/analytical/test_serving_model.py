@@ -32,7 +32,8 @@ lengths = st.integers(1, 3000)
 def test_the_host_adds_to_a_step_and_changes_nothing_else(setup, term, sequences, context):
     alone, terms = step.decode(setup, sequences, context), serving.decode_step(setup, term, sequences, context)
     assert terms.device == alone.device
-    assert terms.host == pytest.approx(term.step_seconds.value + term.sequence_seconds.value * sequences)
+    own = sequences / setup.parallel.replicas
+    assert terms.host == pytest.approx(term.step_seconds.value + term.sequence_seconds.value * own)
     assert terms.total == terms.device + terms.host
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fixtures.analytical import step
 from fixtures.analytical.architecture import Architecture
-from fixtures.analytical.coverage import busiest_experts
+from fixtures.analytical.coverage import busiest_choices, busiest_experts
 from fixtures.analytical.hardware import hardware
 from fixtures.analytical.layer import Layer
 from fixtures.analytical.parallel import Parallel
@@ -28,10 +28,12 @@ OVERHEADS = (
     "quantise_seconds",
     "moe_seconds",
     "moe_unpack_seconds",
+    "moe_whole_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
     "latent_seconds",
     "all_reduce_seconds",
+    "exchange_seconds",
 )
 
 batches = st.integers(1, 300)
@@ -54,11 +56,14 @@ CARD = plain_gpu(
     moe_compute=0.2,
     moe_unpack_seconds=0.05,
     moe_unpack_compute=0.15,
+    moe_whole_seconds=0.4,
+    moe_whole_compute=0.25,
     attention_seconds=0.3,
     attention_sequence_seconds=0.01,
     attention_bandwidth=0.8,
     attention_compute=0.1,
     all_reduce_seconds=0.2,
+    exchange_seconds=0.7,
     all_reduce_bandwidth=0.6,
 )
 
@@ -117,10 +122,18 @@ def test_expert_parallelism_by_hand():
     # The busiest GPU reads a little more than half of those that are touched.
     touched = busiest_experts(4, 2, 8, 2)
     assert 4 * (1 - 0.5**8) / 2 < touched < 2
-    assert terms.experts == pytest.approx(0.75 + math.hypot(touched * 1536 * 2 / 400, 2 * 8 * 2 * 1536 / 2 / 800))
+    # And has some more of the products, by kernels that are not made for whole experts.
+    most = busiest_choices(4, 2, 8, 2)
+    assert 1 < most < 1.3
+    assert terms.experts == pytest.approx(
+        0.75 + 0.4 + math.hypot(touched * 1536 * 2 / 400, most * 2 * 8 * 2 * 1536 / 2 / 1000)
+    )
     assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 4) + 4 * 50 * 2 * 2 * 8 * 2 / 800)
     # A dispatch and a combine, of 4 vectors of 32 bytes, to the other rank unless both experts are at home (1 of 6).
-    assert terms.communication == pytest.approx(2 * 0.2 + 4 * 2 * 32 * (5 / 6) / 30)
+    assert terms.communication == pytest.approx(2 * 0.7 + 4 * 2 * 32 * (5 / 6) / 30)
+    assert step.decode(Setup(TINY, CARD, Parallel(1, 2, 2), BF16), 8, 50) == terms
+    # Of seven sequences one copy has four, and the other waits for it.
+    assert step.decode(Setup(TINY, CARD, Parallel(1, 2, 2), BF16), 7, 50) == terms
     both = step.decode(Setup(TINY, CARD, Parallel(2, 2), BF16), 8, 50)
     # Attention is split: both have all tokens, and reduce as without expert parallelism.
     assert both.communication == pytest.approx(4 * 0.2 + 8 * 4 * 32 / 30)

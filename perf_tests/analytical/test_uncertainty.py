@@ -12,7 +12,7 @@ from fixtures.analytical.uncertainty import FEWEST_ERRORS, Uncertainty, quantile
 from fixtures.errors import UsageError
 
 pytestmark = pytest.mark.cpu
-PLATFORMS = ("vllm-0.26", "sglang-0.5")
+PLATFORMS = ("vllm-0.33", "sglang-0.5")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@
 constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
-``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, found on a grid.
+``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with expert parallelism
+at TP=2, found on a grid.
+
+``vllm-0.33`` is fitted on Llama-3.1-8B's batches at TP=2 on a pair of H200, for models on several cards alone; on one card it
+stands where ``vllm-0.26`` does.
 
 ``uncertainty``: quantiles of what was held back and of what others published.
 
@@ -18,7 +22,8 @@ import functools
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
@@ -29,7 +34,7 @@ from fixtures.analytical.hardware import Figure, Gpu, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
-from fixtures.analytical.uncertainty import Uncertainty, quantile
+from fixtures.analytical.uncertainty import COVERAGE_ON_SEVERAL, Uncertainty, quantile
 from fixtures.claims import document
 from fixtures.prediction.expectation import Expectation, expect
 from fixtures.store import baseline
@@ -39,6 +44,15 @@ from perf_tests.documentation import evidence, published
 
 CARDS = {"h200x1": "h200", "h100-80gb-hbm3x1": "h100"}
 VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
+# The platforms of the current set, by engine.
+PLATFORMS = {"vllm": VLLM, "sglang": SGLANG}
+# Measured on several cards only: the set of its boots, their hardware and tensor-parallel size.
+NEWEST_VLLM = "vllm-0.33"
+ON_SEVERAL = {NEWEST_VLLM: (evidence.SETS / "vllm-0.33.0-random", {"h200x2": "h200"}, Parallel(2))}
+# Mixtral with whole experts, which is no platform's.
+PAIRS = {"h200x2": "h200", "h100-80gb-hbm3x2": "h100"}
+WHOLE = ("moe_whole_seconds", "moe_whole_compute")
+ON_ONE = Parallel()
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
 # The models in the evidence: name of the file, configuration, format of the weights.
 MODELS = (
@@ -71,10 +85,11 @@ class Point:
     workload: Workload
     metrics: dict[str, float]
     kv_tokens: int
+    parallel: Parallel = ON_ONE
 
     @property
     def setup(self) -> Setup:
-        return _setup(self.model, self.card, self.format)
+        return _setup(self.model, self.card, self.format, self.parallel)
 
     @property
     def fitted(self) -> bool:
@@ -85,7 +100,7 @@ class Point:
     @property
     def launched(self) -> bool:
         """Whether the time to launch a step that a prompt shares was fitted to it: at light load."""
-        return self.platform == VLLM and self.model == DENSE and self.workload.name in LIGHT
+        return self.platform in (VLLM, NEWEST_VLLM) and self.model == DENSE and self.workload.name in LIGHT
 
     @property
     def unpacked(self) -> bool:
@@ -105,21 +120,27 @@ def recorded(platform: str) -> tuple[Point, ...]:
 
 
 def _recorded(platform: str) -> Iterator[Point]:
+    return _boots(platform, *ON_SEVERAL.get(platform, (evidence.CURRENT, CARDS, ON_ONE)))
+
+
+def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel) -> Iterator[Point]:
+    """All boots of a set on these cards, by directory, so spread; in the evidence of platform's engine."""
     engine = platform.partition("-")[0]
-    for directory, card in CARDS.items():
+    spread = f"tp{parallel.tp}" + (f"ep{parallel.ep}" if parallel.ep > 1 else "")
+    for directory, card in cards.items():
         for name, model, form in MODELS:
-            found = baseline.read(evidence.block(directory, engine) / f"{name}.json")
+            found = baseline.read(evidence.block(directory, engine, spread, of) / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
-                if cell.workload["kind"] != "routing":
+                if cell.workload["kind"] not in ("routing", "outputs"):
                     workload = Workload(cell_id.rsplit("/", 1)[1], **cell.workload)
-                    tokens = found.cells[f"{engine}/{name}/tp1/startup"].boots[0].metrics["kv_capacity"]
+                    tokens = found.cells[f"{engine}/{name}/{spread}/startup"].boots[0].metrics["kv_capacity"]
                     for boot in cell.boots:
-                        yield Point(platform, card, model, form, workload, boot.metrics, int(tokens))
+                        yield Point(platform, card, model, form, workload, boot.metrics, int(tokens), parallel)
 
 
 @functools.cache
-def _setup(model: str, card: str, form: str) -> Setup:
-    return Setup(architecture(model), gpu(card), Parallel(), precision(form))
+def _setup(model: str, card: str, form: str, parallel: Parallel) -> Setup:
+    return Setup(architecture(model), gpu(card), parallel, precision(form))
 
 
 def document_points() -> list[Measured]:
@@ -146,7 +167,8 @@ def fitted(platform: str) -> dict[str, HostTerm]:
 
 def shipped(platform: str) -> dict[str, HostTerm]:
     """The host terms of a platform as hardware.toml has them, by card."""
-    return {card: hardware().host_term(platform, card) for card in CARDS.values()}
+    _, cards, parallel = ON_SEVERAL.get(platform, (evidence.CURRENT, CARDS, ON_ONE))
+    return {card: hardware().host_term(platform, card, parallel.gpus) for card in cards.values()}
 
 
 def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
@@ -234,6 +256,27 @@ def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[
     return steps * 5e-6, compute
 
 
+def fit_whole(hosts: dict[str, HostTerm]) -> tuple[float, float]:
+    """``moe_whole_seconds`` and ``moe_whole_compute``: least absolute errors of log time, to 5 us and 2.5% of the peak.
+
+    Not their squares: with dummy weights one batch of 256 took a third longer than with split experts.
+    """
+    points = list(_boots(VLLM, evidence.CURRENT, PAIRS, Parallel(2, 2)))
+
+    def loss(candidate: tuple[int, int]) -> float:
+        values = (candidate[0] * 5e-6, candidate[1] / 40)
+        figures = {name: Figure(value, "calibrated", "") for name, value in zip(WHOLE, values, strict=True)}
+        errors = []
+        for p in points:
+            setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
+            if expected := expect(setup, hosts[p.card], p.workload, p.kv_tokens, MAX_MODEL_LEN):
+                errors.append(math.log(1 + expected.error(p.metrics[expected.metric])))
+        return sum(map(abs, errors))
+
+    seconds, compute = min(itertools.product(range(11), range(10, 25)), key=loss)
+    return seconds * 5e-6, compute / 40
+
+
 def error(point: Point, host: HostTerm, card: Gpu | None = None) -> tuple[str, float] | None:
     """The metric that a point is compared by and the model's relative error; None without an expectation.
 
@@ -299,9 +342,9 @@ def relative_errors(point: Point, host: HostTerm, card: Gpu | None = None) -> di
 
 
 def uncertainty_on_several_gpus() -> Uncertainty:
-    """Of times on more than one card: nothing of our own speaks of them, what others published does."""
+    """Of times on more than one card: by what others published, at COVERAGE_ON_SEVERAL."""
     found = [point.error for point in published.points() if point.tp > 1]
-    return Uncertainty(quantile(found), len(found), "published")
+    return Uncertainty(quantile(found, COVERAGE_ON_SEVERAL), len(found), "published")
 
 
 def line(key: str, one: Uncertainty) -> str:
@@ -312,8 +355,10 @@ def line(key: str, one: Uncertainty) -> str:
 def main() -> None:
     """Print the constants and the errors."""
     nine = document_points()
-    fitted = calibration.fit(nine)
-    print("document:", {m: f"{v * 1e3:.3f} ms" for m, v in fitted.seconds.items()}, f"slope {fitted.slope:.5f}")
+    of_document = calibration.fit(nine)
+    print(
+        "document:", {m: f"{v * 1e3:.3f} ms" for m, v in of_document.seconds.items()}, f"slope {of_document.slope:.5f}"
+    )
     left_out = calibration.leave_one_out(nine)
     names = [f"{p.machine} {p.sequences}" for p in nine]
     print("  left out:", ", ".join(f"{n} {e:+.2%}" for n, e in zip(names, left_out, strict=True)))
@@ -322,7 +367,7 @@ def main() -> None:
         f"{statistics.mean(1 - p.device() / p.latency for p in nine):.0%}"
     )
     rows = []
-    for platform in (VLLM, SGLANG):
+    for platform in (VLLM, SGLANG, NEWEST_VLLM):
         points, hosts = recorded(platform), fitted(platform)
         for card, host in hosts.items():
             constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
@@ -349,6 +394,7 @@ def main() -> None:
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
     unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
+    print("whole experts:", dict(zip(WHOLE, fit_whole(fitted(VLLM)), strict=True)))
     print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 

@@ -11,7 +11,7 @@ import statistics
 from fixtures.analytical import calibration
 from fixtures.analytical.hardware import DATA, Figure, HostTerm
 from perf_tests.documentation import calibrate
-from perf_tests.documentation.calibrate import SGLANG, UNPACKING, VLLM
+from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, UNPACKING, VLLM, WHOLE
 
 PAGE = DATA
 DIGITS = 4
@@ -32,7 +32,7 @@ def with_constants(text: str, found: Constants) -> str:
         if heading := re.fullmatch(r"\[(.+)\]", line):
             section = heading[1]
         place = section, line.partition(" = ")[0]
-        if section.startswith("gpu.") and place[1] in UNPACKING and '"alike"' in line:
+        if section.startswith("gpu.") and place[1] in (*UNPACKING, *WHOLE) and '"alike"' in line:
             place = "gpu.h100", place[1]
         if place in found:
             missing.discard(place)
@@ -47,6 +47,9 @@ def with_constants(text: str, found: Constants) -> str:
 def constants() -> Constants:
     """What the fits give, to DIGITS significant digits."""
     found: Constants = {}
+    hosts = rounded(NEWEST_VLLM)
+    for card, host in hosts.items():
+        found |= {(f'platform."{NEWEST_VLLM}".several.{card}', name): value for name, value in _values(host).items()}
     for platform in (VLLM, SGLANG):
         hosts = rounded(platform)
         for card, host in hosts.items():
@@ -54,13 +57,22 @@ def constants() -> Constants:
         shared = [_values(host) for host in hosts.values()]
         every = {name: statistics.mean(host[name] for host in shared) for name in shared[0]}
         found |= {(f'platform."{platform}".every', name): _rounded(value) for name, value in every.items()}
+    # On one card the newest stands where the one before does, but for an H100 among several, which has its card's distance.
+    for card, host in rounded(VLLM).items():
+        found |= {(f'platform."{NEWEST_VLLM}".gpu.{card}', name): value for name, value in _values(host).items()}
+    slower = rounded(VLLM)["h100"].step_seconds.value - rounded(VLLM)["h200"].step_seconds.value
+    for name, value in _values(rounded(NEWEST_VLLM)["h200"]).items():
+        extra = slower if name == "step_seconds" else 0.0
+        found[f'platform."{NEWEST_VLLM}".several.h100', name] = _rounded(value + extra)
     nine = calibration.fit(calibrate.document_points())
     for machine, seconds in nine.seconds.items():
         step, sequence = _rounded(seconds), _rounded(seconds * nine.slope)
         values = {"step": step, "sequence": sequence, "prefill": step, "request": sequence}
         found |= {(f"platform.document.gpu.{machine}", f"{name}_seconds"): value for name, value in values.items()}
     unpacking = calibrate.fit_unpacking(calibrate.recorded(VLLM), rounded(VLLM))
-    return found | {("gpu.h100", name): _rounded(value) for name, value in zip(UNPACKING, unpacking, strict=True)}
+    found |= {("gpu.h100", name): _rounded(value) for name, value in zip(UNPACKING, unpacking, strict=True)}
+    whole = dict(zip(WHOLE, calibrate.fit_whole(rounded(VLLM)), strict=True))
+    return found | {(f"gpu.{card}", name): value for card in ("h100", "h200") for name, value in whole.items()}
 
 
 @functools.cache
@@ -97,7 +109,7 @@ def with_uncertainties(text: str) -> str:
     """hardware.toml with what the evidence gives. Raises LookupError for a section that isn't there."""
     several = calibrate.line("several_gpus", calibrate.uncertainty_on_several_gpus())
     text = _section(text, "uncertainty", [several])
-    for platform in (VLLM, SGLANG):
+    for platform in (VLLM, NEWEST_VLLM, SGLANG):
         found = calibrate.uncertainties(calibrate.recorded(platform), rounded(platform))
         lines = [calibrate.line(metric, one) for metric, one in sorted(found.items())]
         text = _section(text, f'uncertainty.platform."{platform}"', lines)

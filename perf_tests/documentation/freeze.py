@@ -1,9 +1,9 @@
 """Freezes committed baselines as evidence.
 
-    python -m perf_tests.documentation.freeze HARDWARE ...     directories of baselines/, as h200x1 h200x2
+    python -m perf_tests.documentation.freeze PLACE ...     directories of baselines/, as h200x1 or h200x2/vllm-tp2-random
 
 They become a set that is named by the engine releases and the weights of their boots. Of a set that is there already the same
-hardware is replaced. The set that everything generated rests on is named in ``evidence/__init__.py``.
+place is replaced. The set that everything generated rests on is named in ``evidence/__init__.py``.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from perf_tests.documentation import evidence
 from perf_tests.paths import ROOT
 
 
-def freeze(directories: list[Path], sets: Path = evidence.SETS) -> Path:
-    """Copy directories of baselines, one for each kind of hardware, into a set; returns its directory.
+def freeze(baselines: Path, places: list[str], sets: Path = evidence.SETS) -> Path:
+    """Copy directories of ``baselines`` to the same places in a set; returns the set's directory.
 
     Raises UsageError if there are none, or if boots of one engine are of several releases or several kinds of weights.
     """
     releases: dict[str, set[str]] = {}
     weights: set[str] = set()
-    for directory in directories:
+    for directory in (baselines / place for place in places):
         if not (paths := sorted(directory.rglob("*.json"))):
             raise UsageError(f"{directory}: no baselines there; expected a directory like baselines/h200x1")
         for path in paths:
@@ -41,9 +41,9 @@ def freeze(directories: list[Path], sets: Path = evidence.SETS) -> Path:
     # The engine that everything is compared with first.
     engines = sorted(releases, reverse=True)
     name = "-".join([*(f"{engine}-{min(releases[engine])}" for engine in engines), min(weights)])
-    for directory in directories:
-        shutil.rmtree(sets / name / directory.name, ignore_errors=True)
-        shutil.copytree(directory, sets / name / directory.name)
+    for place in places:
+        shutil.rmtree(sets / name / place, ignore_errors=True)
+        shutil.copytree(baselines / place, sets / name / place)
     return sets / name
 
 
@@ -55,8 +55,8 @@ def main(arguments: list[str]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("hardware", nargs="+", metavar="HARDWARE", help="a directory of baselines/")
-    found = freeze([ROOT / "baselines" / name for name in parser.parse_args(arguments).hardware])
+    parser.add_argument("places", nargs="+", metavar="PLACE", help="a directory in baselines/")
+    found = freeze(ROOT / "baselines", parser.parse_args(arguments).places)
     print(f"{found.relative_to(ROOT)}: written; name it as CURRENT in evidence/__init__.py, then run")
     print("python -m perf_tests.documentation.generate")
 

@@ -11,6 +11,7 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.prediction.prediction import Prediction, predict
+from perf_tests.documentation.calibrate import PLATFORMS
 from perf_tests.documentation.evidence.boots import PAIRS, measured
 from perf_tests.documentation.tables import H100, H200
 
@@ -24,7 +25,7 @@ def prediction(deployment: str, cell: str, metric: str) -> Prediction:
     """The prediction of one metric of a cell, by their names."""
     loaded = deployments.load(deployment, ENGINES)
     (found,) = cells(loaded, [cell])
-    (one,) = (one for one in predict(loaded, found) if one.metric == metric)
+    (one,) = (one for one in predict(loaded, found, PLATFORMS[found.block.engine]) if one.metric == metric)
     return one
 
 

@@ -35,10 +35,18 @@ def changed(directory, key, value):
 
 def test_a_set_is_named_by_releases_and_weights_and_laid_out_as_the_baselines(baselines, tmp_path):
     for _ in range(2):  # again replaces it
-        found = freeze([baselines], tmp_path / "sets")
+        found = freeze(baselines.parent, ["h200x1"], tmp_path / "sets")
         assert found == tmp_path / "sets" / evidence.CURRENT.name
         names = [str(path.relative_to(found)) for path in sorted(found.rglob("*.json"))]
         assert names == [f"h200x1/{engine}-tp1-dummy/llama-3.1-8b.json" for engine in ("sglang", "vllm")]
+
+
+def test_one_engine_of_a_kind_of_hardware_becomes_a_set(baselines, tmp_path):
+    found = freeze(baselines.parent, ["h200x1/vllm-tp1-dummy"], tmp_path / "sets")
+    assert found.name == "vllm-0.26.0-dummy"
+    assert [str(path.relative_to(found)) for path in found.rglob("*.json")] == [
+        "h200x1/vllm-tp1-dummy/llama-3.1-8b.json"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,7 @@ def test_a_set_is_named_by_releases_and_weights_and_laid_out_as_the_baselines(ba
 def test_boots_that_are_no_set_are_refused(baselines, tmp_path, key, value, message):
     changed(baselines, key, value)
     with pytest.raises(UsageError, match=message):
-        freeze([baselines], tmp_path / "sets")
+        freeze(baselines.parent, ["h200x1"], tmp_path / "sets")
     with pytest.raises(UsageError, match="no baselines there"):
-        freeze([tmp_path / "nothing"], tmp_path / "sets")
+        freeze(tmp_path, ["nothing"], tmp_path / "sets")
     assert not (tmp_path / "sets").exists()

@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.plan import plan
 from fixtures.client.protocol import PROTOCOLS
+from fixtures.client.target import Target
 from fixtures.workloads.workload import Workload
 from perf_tests.fakes import mock_server
 from perf_tests.paths import ROOT

@@ -76,5 +76,5 @@ def worse():
     )
 
 
-def rendered(run, entries=(), points=None, logs=()):
-    return html.render(page.build(run, ledger(), nights.nights(run, entries, points or {}), logs))
+def rendered(run, entries=(), logs=()):
+    return html.render(page.build(run, ledger(), nights.nights(run, entries), logs))

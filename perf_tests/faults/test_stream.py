@@ -8,11 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fixtures.client import metrics
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import OPENAI
 from fixtures.client.record import Record
 from fixtures.client.request import Request, StreamError
+from fixtures.client.target import Target
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes.mutations import assert_sound, damaged
 from perf_tests.fakes.server_process import mock_server, server_log

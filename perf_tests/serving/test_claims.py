@@ -144,6 +144,30 @@ def test_expert_parallelism_beside_tensor_parallel_attention_copies_nothing(valu
     assert whole == pytest.approx(split, rel=0.02), "GB a GPU: copies of attention and embeddings would be 3.4%"
 
 
+@pytest.fixture
+def longer(value):
+    """What Mixtral's latency with whole experts is of that with split ones on so many cards; of offline cells their inverse."""
+
+    def ratio(cards, workload):
+        metric = "output_throughput" if workload.startswith("offline") else "latency"
+        split, whole = (value(MOE, cards, workload, metric, ep=ep) for ep in (1, cards))
+        return split / whole if workload.startswith("offline") else whole / split
+
+    return ratio
+
+
+@pytest.mark.claim("ep-wins-with-many")
+@pytest.mark.parametrize("workload", ["batch-1", "batch-8", "batch-32", "batch-128", "batch-256", "offline-150"])
+def test_whole_experts_win_at_no_batch_on_four_cards(longer, workload):
+    assert longer(4, workload) > 1 - NOISE
+
+
+@pytest.mark.claim("tp-wins-on-two")
+@pytest.mark.parametrize("workload", ["batch-1", "batch-8", "batch-32", "batch-128", "offline-150"])
+def test_split_experts_win_on_two_cards(longer, workload):
+    assert longer(2, workload) > 1
+
+
 @pytest.mark.claim("moe-dense-offline")
 def test_offline_throughput_of_dense_over_moe(claim, value):
     dense, moe = value(DENSE, 2, "offline-150", "output_throughput"), value(MOE, 2, "offline-100", "output_throughput")

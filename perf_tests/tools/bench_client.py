@@ -14,10 +14,11 @@ import statistics
 import time
 
 from fixtures.client import metrics
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import percentile, summarize
 from fixtures.client.protocol import PROTOCOLS, Protocol
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from fixtures.workloads.arrivals import poisson
 from perf_tests.fakes.server_process import mock_server, server_log
 

@@ -13,10 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import percentile, summarize
 from fixtures.client.plan import plan
 from fixtures.client.protocol import PROTOCOLS
+from fixtures.client.target import Target
 from fixtures.command import command
 from fixtures.engines.benchmark import benchmark
 from fixtures.engines.engine import Engine

@@ -16,10 +16,11 @@ import re
 import sys
 import time
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.record import Record
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from perf_tests.fakes.conformance import FORMS, GAP, HTTP, STREAMS, TOKENS, TTFT, Form, Pieces, chunk
 from perf_tests.fakes.mutations import PIECES
 from perf_tests.fakes.responses import parsed

@@ -7,7 +7,6 @@ committed and replayed by test_recordings.py; nobody writes one by hand. Refuses
 """
 
 import argparse
-import asyncio
 import dataclasses
 import json
 import random
@@ -17,12 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fixtures.client.connection import Pool
 from fixtures.client.key import api_key
-from fixtures.client.protocol import PROTOCOLS, Protocol
+from fixtures.client.load import exchange
+from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request, StreamError
 from fixtures.client.response import Reads, read_response
+from fixtures.client.target import Target
 from perf_tests.paths import RECORDINGS
 
 DIRECTORY = RECORDINGS
@@ -72,23 +72,13 @@ def parsed(recording: Recording) -> list[Record]:
     return records
 
 
-async def record(url: str, model: str, protocol: Protocol, key: str, groups: list[list[Request]]) -> list[Reads]:
-    """The responses to groups of requests, those of a group sent at once."""
-    pool = Pool(url, key)
+def record(target: Target, groups: list[list[Request]]) -> list[Reads]:
+    """The responses to groups of requests, those of a group sent at once; times are counted from when each was sent."""
     found = []
     for group in groups:
-        messages = [pool.message(protocol.path, json.dumps(protocol.body(model, one)).encode()) for one in group]
-        found += await asyncio.gather(*(_exchange(pool, message) for message in messages))
-    pool.close()
+        _, exchanges = exchange(target, group, len(group), time.perf_counter)
+        found += [[(when - one.sent, data) for when, data in one.reads] for one in exchanges]
     return found
-
-
-async def _exchange(pool: Pool, message: bytes) -> Reads:
-    connection, reads = await pool.take_or_connect(), []  # type: ignore[var-annotated]
-    sent = time.perf_counter()
-    await connection.send(message, reads)
-    pool.give(connection)
-    return [(when - sent, data) for when, data in reads]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     prompts = [[ids.choice(TOKENS) for _ in range(args.input_len + i)] for i in range(1 + args.at_once)]
     requests = [Request(prompt, args.output_len) for prompt in prompts]
     groups = [requests[:1], requests[1:]]
-    responses = asyncio.run(record(args.url, args.model, PROTOCOLS[args.protocol], api_key(), groups))
+    responses = record(Target(args.url, args.model, protocol=PROTOCOLS[args.protocol], api_key=api_key()), groups)
     lengths = tuple(len(prompt) for prompt in prompts)
     recording = Recording(args.server, args.protocol, lengths, args.output_len, tuple(map(tuple, responses)))
     try:

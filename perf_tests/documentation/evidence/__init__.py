@@ -12,6 +12,6 @@ CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-dummy"
 WEIGHTS = CURRENT.name.rpartition("-")[2]
 
 
-def block(hardware: str, engine: str, parallel: str = "tp1") -> Path:
+def block(hardware: str, engine: str, parallel: str = "tp1", of: Path = CURRENT) -> Path:
     """The directory of one engine's boots on ``hardware``, which is called as in ``baselines/``, at ``parallel``."""
-    return CURRENT / hardware / f"{engine}-{parallel}-{WEIGHTS}"
+    return of / hardware / f"{engine}-{parallel}-{of.name.rpartition('-')[2]}"

@@ -1,5 +1,6 @@
 """Every form of a response: what the client makes of it by the true times, however its bytes are cut, and over a socket."""
 
+import array
 import concurrent.futures
 import dataclasses
 import math
@@ -8,17 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Request
 from fixtures.client.response import Framing
+from fixtures.client.target import Target
 from perf_tests.fakes.conformance import FORMS, PROMPT, TOKENS, Form
 from perf_tests.fakes.responses import parsed
 from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 every = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+NONE = array.array("f")
 KEPT = ("connection-close", "closes-unannounced")
 # Their bytes end with the response, not with the connection.
 FRAMED = [form for form in FORMS.values() if not form.closes or form.name in KEPT]
@@ -122,7 +125,9 @@ def test_over_a_socket_it_is_the_same_and_never_sooner_than_it_was_written(form,
 def untimed(record):
     """What of a record doesn't depend on times and addresses."""
     error = record.error.partition(" http://")[0]
-    return dataclasses.replace(record, scheduled=0.0, sent=0.0, chunks=[], resent=False, error=error)
+    return dataclasses.replace(
+        record, scheduled=0.0, sent=0.0, chunks=[], resent=False, delays=NONE, stamped=True, error=error
+    )
 
 
 def test_a_connection_that_is_announced_as_closing_is_not_used_again(served):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import json
 import math
 import re
@@ -11,11 +12,14 @@ import pytest
 
 from fixtures.client import connection, load, metrics
 from fixtures.client.__main__ import main
-from fixtures.client.load import Target, record_of, run
+from fixtures.client.arrivals import Arrivals
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
+from fixtures.client.outcome import record_of
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.conformance import FORMS, TOKENS
 from perf_tests.fakes.server_process import mock_server, server_log
@@ -64,7 +68,8 @@ def one_event_a_read(monkeypatch):
 
     def arrived(target, request, exchange, *others):
         events = re.split(rb"(?<=\n\n)", b"".join(data for _, data in exchange.reads))
-        exchange.reads = [(exchange.sent + 0.1 * i, event) for i, event in enumerate(filter(None, events), 1)]
+        times = (exchange.sent + 0.1 * i for i in itertools.count(1))
+        exchange.reads = Arrivals.of(zip(times, filter(None, events), strict=False))
         return record_of(target, request, exchange, *others)
 
     monkeypatch.setattr(load, "record_of", arrived)

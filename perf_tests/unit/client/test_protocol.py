@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.client.__main__ import main
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.metrics import summarize
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request, StreamError
+from fixtures.client.target import Target
 from fixtures.redact import without
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.mutations import assert_sound, damaged

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from fixtures.client.load import Target, run
+from fixtures.client.load import run
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Request
+from fixtures.client.target import Target
 from perf_tests.fakes.server_process import mock_server, server_log
 from perf_tests.tools import record_stream
 

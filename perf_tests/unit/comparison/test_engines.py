@@ -215,6 +215,31 @@ def test_what_only_one_engine_has_is_named(tmp_path, capsys):
     ]
 
 
+def test_one_model_spread_in_two_ways_is_set_side_by_side(tmp_path, capsys):
+    split = results(tmp_path / "a.json", {"e/m/tp4/batch": dealt({"latency": [1.0, 1.01]})})
+    whole = results(tmp_path / "b.json", {"e/m/tp4ep4/batch": dealt({"latency": [1.1, 1.11]})})
+    assert set_side_by_side([str(split), str(whole)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("m/batch")
+    assert "+10.0%" in line
+    both = results(tmp_path / "c.json", {f"e/m/{spread}/batch": dealt({"latency": [1.0]}) for spread in ("tp1", "tp2")})
+    assert set_side_by_side([str(split), str(both)]) == 2
+    assert "m is spread in several ways, tp2 is one of them; name one's file" in capsys.readouterr().err
+
+
+def test_single_boots_have_the_noise_of_other_baselines(tmp_path, capsys):
+    first, second = (
+        results(tmp_path / f"{name}.json", {f"{name}/m/tp1/batch": dealt({"latency": [value]})})
+        for name, value in (("one", 1.0), ("two", 1.02))
+    )
+    others = {f"e/m/tp2/batch-{i}": dealt({"latency": [1.0, 1.001, 0.999]}) for i in range(9)}
+    quiet = results(tmp_path / "noise.json", others)
+    assert set_side_by_side([str(first), str(second)]) == 0
+    assert "second" not in capsys.readouterr().out.splitlines()[-1].split()
+    assert set_side_by_side([str(first), str(second), "--noise", str(quiet)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "first"
+
+
 def test_a_directory_of_two_engines_is_not_taken_for_one(tmp_path, capsys):
     one = results(tmp_path / "a.json", {"one/m/batch": dealt({"latency": [1.0]})})
     results(tmp_path / "b.json", {"two/m/batch": dealt({"latency": [2.0]})})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.deployments import cell, deployment
+from fixtures.deployments import capacity, cell, deployment
 from fixtures.engines import commands
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
@@ -12,6 +12,25 @@ from fixtures.store import baseline
 from perf_tests.fakes.deployments import SPREAD, load
 
 pytestmark = pytest.mark.cpu
+COPIES = """
+description = "copies"
+hardware = "H100"
+devices = 4
+engines = ["vllm", "sglang"]
+tensor_parallel = [1]
+kv_cache_gib = 20
+
+[[models]]
+name = "{model}"
+data_parallel = {{ 1 = [4] }}
+
+[[workloads]]
+name = "batch-1"
+kind = "batch"
+batch_size = 1
+input_len = 32
+output_len = 8
+"""
 
 
 def test_two_engines_take_turns_model_by_model(tmp_path):
@@ -51,6 +70,59 @@ def test_references_of_a_cell_with_expert_parallelism():
         "to_batch_1": "vllm/mixtral-8x7b/tp2ep2/batch-1",
         "to_tp_1": "vllm/mixtral-8x7b/tp1/batch-8",
     }
+
+
+def test_copies_of_a_model_behind_one_server(tmp_path):
+    text = COPIES.format(model="llama-3.1-8b")
+    copied = cell.cells(load(tmp_path, text))[-1].block
+    assert (copied.id, copied.devices, str(copied.parallel)) == ("sglang/llama-3.1-8b/tp1dp4", 4, "TP=1, DP=4")
+    lines = dict(commands.commands(load(tmp_path, text), {}))
+    assert "--data-parallel-size 4" in lines["vllm/llama-3.1-8b/tp1dp4, node 0"]
+    assert "--tp-size 1" in lines["sglang/llama-3.1-8b/tp1dp4, node 0"]
+    assert "--dp-size 4" in lines["sglang/llama-3.1-8b/tp1dp4, node 0"]
+    assert not [
+        line for line in lines.values() if "--enable-expert-parallel" in line or "--enable-dp-attention" in line
+    ]
+
+
+def test_experts_of_a_mixture_are_spread_over_all_copies_of_its_attention(tmp_path):
+    found = load(tmp_path, COPIES.format(model="mixtral-8x7b"))
+    vllm, sglang = list(dict.fromkeys(one.block for one in cell.cells(found)))[-2:]
+    assert (vllm.id, str(vllm.parallel)) == ("vllm/mixtral-8x7b/tp1dp4ep4", "TP=1, DP=4, EP=4")
+    lines = dict(commands.commands(found, {}))
+    assert "--enable-expert-parallel --data-parallel-size 4" in lines[f"{vllm.id}, node 0"]
+    line = lines[f"{sglang.id}, node 0"]
+    assert "--tp-size 4" in line  # of all cards: its attention is taken apart from it
+    assert "--ep-size 4 --dp-size 4 --enable-dp-attention" in line
+    own = fingerprint(found, vllm, found.configuration(vllm.model), [])
+    assert (own["data_parallel"], own["expert_parallel"]) == (4, 4)
+    assert baseline.path_of(tmp_path, own, "m").parent.name == "vllm-tp1dp4ep4-random"
+
+
+def test_each_copy_has_a_kv_cache_of_its_own(tmp_path):
+    found = load(tmp_path, COPIES.format(model="llama-3.1-8b"))
+    one, copies = (
+        next(c.block for c in cell.cells(found) if c.block.id.endswith(f"/{id_}")) for id_ in ("tp1", "tp1dp4")
+    )
+    assert capacity.kv_cache_tokens(found, copies) == 4 * capacity.kv_cache_tokens(found, one) > 0
+    line = dict(commands.commands(found, {}))["sglang/llama-3.1-8b/tp1dp4, node 0"]
+    assert f"--max-total-tokens {capacity.kv_cache_tokens(found, one)} " in line
+
+
+@pytest.mark.parametrize(
+    ("copies", "message"),
+    [
+        ("{ 1 = [5] }", "data_parallel of 'llama-3.1-8b': 5 copies of 1 are not within 2..4, as 4 devices allow"),
+        ("{ 2 = [4] }", "data_parallel of 'llama-3.1-8b': 4 copies of 2 are not within 2..2, as 4 devices allow"),
+        ("{ 1 = [1] }", "data_parallel of 'llama-3.1-8b': 1 copies of 1 are not within 2..4, as 4 devices allow"),
+        ("{ 0 = [4] }", "data_parallel of 'llama-3.1-8b': expected tensor-parallel sizes as keys, found '0'"),
+        ("{ one = [4] }", "data_parallel of 'llama-3.1-8b': expected tensor-parallel sizes as keys, found 'one'"),
+        ("{ 1 = 4 }", "data_parallel.1: expected"),
+    ],
+)
+def test_copies_that_cannot_be_are_refused(tmp_path, copies, message):
+    with pytest.raises(UsageError, match=message):
+        load(tmp_path, COPIES.format(model="llama-3.1-8b").replace("{ 1 = [4] }", copies))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from fixtures.client.load import Target
+from fixtures.client.target import Target
 from fixtures.engines.registry import ENGINES
 from fixtures.workloads.workload import Workload
 from perf_tests.fakes import fake_engine

@@ -88,6 +88,7 @@ def test_without_options_everything_is_at_its_default():
         (["--control-engine-env=vllm=old"], "control_engine_env", {"vllm": Path("old")}),
         (["--profile"], "profile", "regressions"),
         (["--profile=all"], "profile", "all"),
+        (["--client-workers=3"], "client_workers", 3),
         (["--strict-verdicts"], "strict_verdicts", True),
         (["--strict-baselines"], "strict_baselines", True),
         (["--replay=r"], "replay", Path("r")),

@@ -34,9 +34,9 @@ def found(deployment, *patterns):
 
 def test_a_batch_is_predicted_with_the_host_of_its_card_and_engine(pair):
     predicted = found(pair, "*/llama-3.1-8b/tp2/batch-8")
-    for engine, platform in (("vllm", "vllm-0.26"), ("sglang", "sglang-0.5")):
+    for engine, platform in (("vllm", "vllm-0.33"), ("sglang", "sglang-0.5")):
         setup = Setup(LLAMA_8B, gpu("h200"), Parallel(2), precision("bf16"))
-        seconds = serving.latency_seconds(setup, hardware().host_term(platform, "h200"), 8, 32, 64)
+        seconds = serving.latency_seconds(setup, hardware().host_term(platform, "h200", 2), 8, 32, 64)
         one = predicted[f"{engine}/llama-3.1-8b/tp2/batch-8", "latency"]
         assert one.value == seconds
         assert (one.low, one.high) == hardware().uncertainty_of(platform, "latency", 2).interval(seconds)
@@ -106,7 +106,7 @@ def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsy
     assert main(["--deployment", "h200x2", "--cells", "vllm/*/tp2/*"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "h200x2, 2 x NVIDIA H200: PREDICTED by the analytical model, nothing here is a measurement"
-    assert lines[1] == "platform vllm-0.26"
+    assert lines[1] == "platform vllm-0.33"
     cells = {(words[0], words[1]): line for line in lines[5:] if (words := line.split())}
     for cell, metric, figure in (
         ("llama-3.1-8b/tp2/batch-32", "latency", "466 ms"),
@@ -116,7 +116,7 @@ def test_the_command_prints_what_is_predicted_beside_the_documents_figures(capsy
     ):
         assert cells[f"vllm/{cell}", metric].endswith(f"  {figure}")
     assert "  exact" in cells["vllm/mixtral-8x7b/tp2/startup", "kv_capacity"]
-    assert cells["vllm/mixtral-8x7b/tp2/startup", "weight_memory"].split()[2:5:2] == ["43.5", "43.31"]
+    assert cells["vllm/mixtral-8x7b/tp2/startup", "weight_memory"].split()[2:5:2] == ["43.5", "43.15"]
     assert not any("sglang" in line or "/tp1/" in line for line in lines)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from fixtures.claims.ledger import ledger
 from fixtures.report import markdown
-from fixtures.report.nights import Point
 from fixtures.store.logs import Log
 from perf_tests.fakes.reported_runs import EVIL, calm, judged, rendered, worse
 from perf_tests.fakes.synthetic_run import routing, synthetic_history, synthetic_run
@@ -107,13 +106,15 @@ def test_the_document_s_figures_are_drawn_with_this_run(everything):
     assert "this run, vllm H200 TP=1" in everything
 
 
-def test_change_points_are_marked_where_they_are_given():
+def test_change_points_are_marked():
     run = calm()
-    entries = synthetic_history(run, 20)
-    latency = [entry for entry in entries if entry.cell == run.cells[0].id and entry.metric == "latency"]
-    point = Point(latency[10].time, 0.04, "worse", "c0009..c0010")
-    text = rendered(run, entries, {(run.cells[0].id, "latency", "f00d"): (point,)})
+    entries = [
+        dataclasses.replace(entry, value=1.0 if i < 10 else 1.5)
+        for i, entry in enumerate(
+            one for one in synthetic_history(run, 20) if one.cell == run.cells[0].id and one.metric == "latency"
+        )
+    ]
+    text = rendered(run, entries)
     assert text.count('class="mark"') == 1
-    assert "worse from" in text
+    assert "+50.0%</b> worse from" in text
     assert "c0009..c0010" in text
-    assert "given with --change-points" in rendered(run, entries)

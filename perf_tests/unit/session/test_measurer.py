@@ -136,8 +136,8 @@ class Stalled:
             self._read_log()
             self.begun.append(text.partition(": measuring ")[2][0])
 
-    def _sent(self, *arguments):
-        records = self._run(*arguments)
+    def _sent(self, *arguments, **options):
+        records = self._run(*arguments, **options)
         for record in records:
             record.sent = record.scheduled + (STALL_SECONDS if len(self.begun) - 1 in self._stalls else 0.0)
         return records

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.client.load import run
 from fixtures.client.plan import plan
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
@@ -162,7 +163,7 @@ class Labelled:
         self.asked, self.notes = list[str](), list[str]()
         self._late = late
         server = attach(Server(url), "mock")
-        self.runs = Repetitions(WORKLOAD, (1, 1), server, self._requests, lambda phase: None, lambda: None)
+        self.runs = Repetitions(WORKLOAD, (1, 1), server, self._requests, lambda phase: None, run, lambda: None)
         plain_rounds(self.runs.measure, self.runs.ahead, WORKLOAD.repetitions)
         self.runs.retry(self.notes.append)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.client.load import Target
+from fixtures.client.target import Target
 from fixtures.comparison.agreement import agreements
 from fixtures.deployments import cell as cell_module
 from fixtures.deployments import deployment

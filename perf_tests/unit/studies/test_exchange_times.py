@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.analytical import step
-from fixtures.deployments import deployment
+from fixtures.deployments import cell, deployment
 from fixtures.deployments.cell import Block
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
@@ -93,7 +93,7 @@ def test_a_kernel_belongs_to_the_pass_that_began_before_its_launch():
         ([kernel("ncclDevKernel_AllReduce_Sum", 1.0, 1.0, 1), launch(1.0, 1), DECODE], "is in no pass of the model"),
         ([DECODE, kernel("ncclDevKernel_AllReduce_Sum", 20.0, 1.0, 1)], "is in no pass of the model"),
         ([DECODE, EMPTY, launch(91.0, 1), kernel("cross_device_reduce", 92.0, 1.0, 1)], "is in no pass of the model"),
-        ([DECODE, launch(11.0, 1), kernel("ncclDevKernel_SendRecv", 20.0, 1.0, 1)], "that isn't known here"),
+        ([DECODE, launch(11.0, 1), kernel("ncclDevKernel_Gather", 20.0, 1.0, 1)], "that isn't known here"),
         ([DECODE, launch(11.0, 1), {"ph": "X", "cat": "kernel", "name": "a"}], "not a trace of torch's profiler"),
         ([DECODE], "no trace there has a pass of the model"),
     ],
@@ -171,16 +171,42 @@ def test_the_table_sets_the_models_term_beside_what_was_measured(recorded, setup
     assert line.split()[-4:] == ["0.316", "ms", "3.666", "ms"]
 
 
+def test_copies_of_the_attention_have_passes_of_their_own():
+    """Two GPUs that took different passes: each pass counts, and of each exchange the least time that any of them saw."""
+
+    def own(*times):
+        return Pass(0, 2, sum(times) + 1e-3, tuple(map(Exchange, ("all-gather", "reduce-scatter"), times)))
+
+    ranks = [[own(2e-6, 9e-6), own(5e-6, 4e-6)], [Pass(32, 0, 5e-3, ()), own(3e-6, 3e-6)]]
+    (found,) = exchange_times.times_of_copies(ranks, 2)
+    assert (found.passes, found.calls, found.kinds) == (3, 2, ("all-gather", "reduce-scatter"))
+    assert (found.exchanging, found.held) == (pytest.approx(5e-6), pytest.approx(9e-6))
+    with pytest.raises(EngineError, match="2 of 4 GPUs have a trace"):
+        exchange_times.times_of_copies(ranks, 4)
+
+
+def test_whole_experts_beside_copies_of_the_attention_are_set_beside_the_models_exchange():
+    four = deployment.load("h200x4", ENGINES)
+    copies = next(c.block for c in cell.cells(four) if c.block.id == "vllm/mixtral-8x7b/tp1dp4ep4")
+    setup = prediction.setup_of(four, copies, "h200")
+    times = exchange_times.Times(0, 2, 5, 9e-3, 64, 2e-3, 1e-3, ("all-gather", "reduce-scatter"))
+    line = " ".join(exchange_times.table(copies, setup, [times]).splitlines()[-1].split())
+    expected = step.decode(setup, 8, 40)
+    assert line.startswith("0 + 2 5 9.000 ms 64 all-gather, reduce-scatter ")
+    assert line.endswith(f"{expected.communication * 1e3:.3f} ms {expected.device * 1e3:.3f} ms")
+
+
 def test_a_prompts_pass_is_set_beside_the_models_prefill(setup):
     one = Pass(100, 0, 5e-3, (Exchange("all-reduce", 2e-6), Exchange("all-gather", 9e-6), Exchange("all-reduce", 4e-6)))
     other = Pass(
         100, 0, 6e-3, (Exchange("all-reduce", 1e-6), Exchange("all-gather", 9e-6), Exchange("all-reduce", 9e-6))
     )
     found = exchange_times.times([[one, one], [other, other]], 2)
-    assert found == [exchange_times.Times(100, 0, 2, 6e-3, 2, pytest.approx(10e-6), pytest.approx(5e-6))]
+    kinds = ("all-reduce",)
+    assert found == [exchange_times.Times(100, 0, 2, 6e-3, 2, pytest.approx(10e-6), pytest.approx(5e-6), kinds)]
     line = exchange_times.table(LLAMA, setup, found).splitlines()[-1]
     expected = step.prefill(setup, 1, 100)
-    measured = "100 + 0 2 6.000 ms 2 1.64 MB 0.010 ms 0.005 ms 2.5 us 0%"
+    measured = "100 + 0 2 6.000 ms 2 all-reduce 1.64 MB 0.010 ms 0.005 ms 2.5 us 0%"
     modelled = f"{expected.communication * 1e3:.3f} ms {expected.device * 1e3:.3f} ms"
     assert " ".join(line.split()) == f"{measured} {modelled}"
 
@@ -194,6 +220,10 @@ def test_a_prompts_pass_is_set_beside_the_models_prefill(setup):
         ("multimem_all_reduce_kernel", "all-reduce"),
         ("multimem_all_gather_kernel", "all-gather"),
         ("ncclDevKernel_ReduceScatter_Sum_bf16_RING_LL", "reduce-scatter"),
+        ("ncclDevKernel_AllGather_RING_LL", "all-gather"),
+        ("ncclDevKernel_Broadcast_RING_LL", "broadcast"),
+        ("ncclDevKernel_Reduce_Sum_bf16_RING_LL", "reduce"),
+        ("ncclDevKernel_SendRecv", "send and receive"),
         ("cublasLt::splitKreduce_kernel", ""),
         ("at::native::_scatter_gather_elementwise_kernel", ""),
     ],
@@ -212,8 +242,8 @@ def test_traces_of_an_earlier_run_are_read_again(recorded, capsys):
     ("options", "message"),
     [
         (["--deployment", "cpu"], "kernels are timed on GPUs"),
-        (["--deployment", "h100x1"], "nothing is served at TP=2 or more by an engine whose traces can be read (vllm)"),
-        (["--deployment", "h100x2", "--cells", "sglang/*"], "nothing is served at TP=2 or more by an engine"),
+        (["--deployment", "h100x1"], "by an engine whose traces can be read (vllm)"),
+        (["--deployment", "h100x2", "--cells", "sglang/*"], "nothing is served at TP=2 or more"),
         (["--deployment", "h100x2"], "needs 2 x H100"),
     ],
 )

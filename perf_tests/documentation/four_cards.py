@@ -1,0 +1,128 @@
+"""Tables of four cards: what was foretold before anything ran, what came out, and whole experts beside split ones.
+
+The predictions were written by ``python -m fixtures.prediction --deployment h200x4 --csv`` and are kept as they were.
+"""
+
+import csv
+import functools
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fixtures.comparison import engines
+from fixtures.gate import results
+from fixtures.metrics import METRICS, shown
+from fixtures.store import baseline
+from perf_tests.documentation import evidence
+
+FORETOLD = Path(__file__).parent / "foretold"
+HARDWARE, MOE = "h200x4", "mixtral-8x7b"
+SET = evidence.SETS / "vllm-0.33.0-random"
+# Mixtral's experts in one half each, whole beside split attention, and whole beside a copy of the attention on each card.
+SPLIT, WHOLE, COPIED = "tp4", "tp4ep4", "tp1dp4ep4"
+TIMES = ("latency", "output_throughput")
+Row = tuple[str, str, float, float, float, float]
+
+
+@functools.cache
+def compared() -> tuple[Row, ...]:
+    """Cell, metric, predicted, low, high and measured (the median over boots), of every time that was both."""
+    return tuple(_compared())
+
+
+def _compared() -> Iterator[Row]:
+    found = {
+        cell_id: cell
+        for path in sorted((SET / HARDWARE).rglob("*.json"))
+        for cell_id, cell in baseline.read(path).cells.items()
+    }
+    with (FORETOLD / f"{HARDWARE}.csv").open(encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            cell, metric = found.get(row["cell"]), row["metric"]
+            if cell is None or metric not in TIMES:
+                continue
+            values = [boot.metrics[metric] for boot in cell.boots if not boot.invalid and metric in boot.metrics]
+            if values:
+                figures = (float(row[name]) for name in ("predicted", "low", "high"))
+                yield (row["cell"], metric, *figures, statistics.median(values))
+
+
+def foretold() -> list[list[str]]:
+    """A row for each booted engine and model: cells, mean and worst error, mean with its sign, and how many were inside."""
+    blocks: dict[str, list[Row]] = defaultdict(list)
+    for row in compared():
+        blocks[row[0].rpartition("/")[0]].append(row)
+        blocks["all"].append(row)
+    rows = []
+    for name in (*(key for key in blocks if key != "all"), "all"):
+        errors = [as_time(metric, predicted / value) - 1 for _, metric, predicted, _, _, value in blocks[name]]
+        inside = sum(low <= value <= high for _, _, _, low, high, value in blocks[name])
+        sizes = [abs(error) for error in errors]
+        rows.append(
+            [
+                name,
+                str(len(errors)),
+                f"{statistics.mean(sizes):.1%}",
+                f"{max(sizes):.1%}",
+                f"{statistics.mean(errors):+.1%}",
+                f"{inside} of {len(errors)}",
+            ]
+        )
+    return rows
+
+
+def every_cell() -> list[list[str]]:
+    """A row for each time: predicted, its interval, measured, the error as of a time, and whether it was inside."""
+    return [
+        [
+            cell.removeprefix("vllm/"),
+            shown(metric, predicted),
+            f"{shown(metric, low)} to {shown(metric, high)}",
+            shown(metric, value),
+            f"{as_time(metric, predicted / value) - 1:+.1%}",
+            "inside" if low <= value <= high else "outside",
+        ]
+        for cell, metric, predicted, low, high, value in compared()
+    ]
+
+
+def as_time(metric: str, ratio: float) -> float:
+    """The ratio of the times where it is one of throughputs."""
+    return ratio if METRICS[metric].direction == "lower" else 1 / ratio
+
+
+def whole_experts() -> list[list[str]]:
+    """By how much Mixtral's times differ with whole experts from those with split ones on four cards, with 95% intervals.
+
+    One boot each; how much boots differ is pooled from those of the set.
+    """
+    known: dict[str, list[list[float]]] = defaultdict(list)
+    for samples in results.read(SET).values():
+        for metric, own in samples.items():
+            known[metric.name].append(list(own.values))
+    split = _boots(SPLIT)
+    others = {spread: engines.compare(split, _boots(spread), known) for spread in (WHOLE, COPIED)}
+    changes = {(spread, one.cell, one.metric): one for spread, found in others.items() for one in found}
+    sizes = [
+        *((f"batch-{n}", "latency") for n in (1, 8, 32, 128, 256)),
+        *((f"offline-{n}", TIMES[1]) for n in (100, 150)),
+    ]
+    rows = []
+    for cell, metric in sizes:
+        found = [changes[spread, cell, metric] for spread in others]
+        values = [shown(metric, found[0].first), *(shown(metric, one.second) for one in found)]
+        rows.append([cell, values[0], values[1], _change(found[0]), values[2], _change(found[1])])
+    return rows
+
+
+def _boots(spread: str) -> Mapping[str, Mapping[str, results.Samples]]:
+    path = SET / HARDWARE / f"vllm-{spread}-random" / f"{MOE}.json"
+    return {
+        cell.rpartition("/")[2]: {metric.name: samples for metric, samples in found.items()}
+        for cell, found in results.read(path).items()
+    }
+
+
+def _change(one: engines.Difference) -> str:
+    return f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"
