@@ -204,6 +204,93 @@ def test_what_is_unknown_or_impossible_is_refused_in_one_line(config, message):
     assert "\n" not in str(caught.value)
 
 
+DEEPSEEK = MINIMAL | NEEDED["deepseek_v3"] | {"model_type": "deepseek_v3"}
+GEMMA = {
+    "model_type": "gemma3",
+    "text_config": {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 12},
+    "vision_config": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "image_size": 896,
+        "patch_size": 14,
+    },
+}
+MISTRAL3 = {"model_type": "mistral3", "text_config": MINIMAL, "vision_config": GEMMA["vision_config"]}
+
+
+def inside(config, key, **changes):
+    """The same with changes to one of its tables."""
+    return config | {key: config[key] | changes}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (GEMMA | {"text_config": None}, "x: text_config: expected a table, found None"),
+        (GEMMA | {"vision_config": None}, "x: vision_config: expected a table, found None"),
+        (inside(GEMMA, "text_config", hidden_size="a"), "x: text_config.hidden_size: expected a positive integer"),
+        (inside(GEMMA, "text_config", model_type="gpt2"), "x: text_config.model_type: expected one of .*'gpt2'"),
+        (
+            inside(GEMMA, "vision_config", model_type="clip"),
+            "x: vision_config.model_type: expected siglip_vision_model",
+        ),
+        (inside(GEMMA, "vision_config", patch_size=0), "x: vision_config.patch_size: expected a positive integer"),
+        (inside(GEMMA, "text_config", num_key_value_heads=3), "x: text_config: 8 attention heads are not a multiple"),
+        (MISTRAL3 | {"vision_feature_layer": [1, 2]}, "x: vision_feature_layer: expected -1, the last layer"),
+        (
+            {"model_type": "kimi_k25", "text_config": DEEPSEEK, "vision_config": {"merge_kernel_size": [4, 4]}},
+            "x: vision_config.merge_kernel_size: expected 2 by 2",
+        ),
+        (DEEPSEEK | {"index_topk": 2048}, "x: index_topk: not a plain deepseek_v3 decoder"),
+        (DEEPSEEK | {"moe_layer_freq": 2}, "x: moe_layer_freq: expected 1"),
+        (DEEPSEEK | {"first_k_dense_replace": -1}, "x: first_k_dense_replace: expected a positive integer, found -1"),
+        (DEEPSEEK | {"kv_lora_rank": "a"}, "x: kv_lora_rank: expected a positive integer, found 'a'"),
+        (DEEPSEEK | {"mlp_layer_types": ["sparse"]}, "x: mlp_layer_types: expected a list of 30 entries"),
+        (DEEPSEEK | {"mlp_layer_types": ["moe"] * 30}, "x: mlp_layer_types: expected dense or sparse, found 'moe'"),
+        (
+            MINIMAL | {"model_type": "gpt_oss", "layer_types": ["linear_attention"] * 30},
+            "x: layer_types: expected sliding_attention or full_attention, found 'linear_attention'",
+        ),
+        (MINIMAL | {"model_type": "gpt_oss", "layer_types": "full"}, "x: layer_types: expected a list of 30 entries"),
+        (
+            MINIMAL | {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+            "x: use_bidirectional_attention: not a plain gemma3_text decoder",
+        ),
+        (MINIMAL | {"model_type": "llama4_text"}, "x: intermediate_size_mlp: expected a positive integer, found None"),
+    ],
+)
+def test_what_is_unknown_of_newer_families_is_refused_by_its_key(config, message):
+    config = config | ({"interleave_moe_layer_step": 2} if config["model_type"] == "llama4_text" else {})
+    with pytest.raises(UsageError, match=message) as caught:
+        from_config(config, "x")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("outside", "within", "tied"),
+    [({}, {}, True), ({"tie_word_embeddings": False}, {}, False), ({}, {"tie_word_embeddings": False}, False)],
+)
+def test_a_model_of_parts_is_tied_as_its_decoder_says_or_the_file_or_the_family(outside, within, tied):
+    found = from_config(inside(GEMMA, "text_config", **within) | outside, "x")
+    assert found.tied_embeddings == tied
+    assert from_config(MISTRAL3, "x").tied_embeddings is False
+    both = {"tie_word_embeddings": not tied}
+    assert from_config(inside(GEMMA, "text_config", tie_word_embeddings=tied) | both, "x").tied_embeddings == tied
+
+
+def test_what_a_decoder_of_parts_leaves_out_has_its_familys_defaults():
+    found = from_config(GEMMA, "x")
+    assert (found.family, found.heads, found.kv_heads, found.head_dim, found.vocab_size) == (
+        "gemma3_text",
+        8,
+        4,
+        256,
+        262_208,
+    )
+    assert [layer.window for layer in found.layers] == ([4096] * 5 + [0]) * 2
+
+
 @pytest.mark.parametrize(
     ("config", "key"),
     [(LLAMA, key) for key in MINIMAL]

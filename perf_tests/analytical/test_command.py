@@ -56,6 +56,27 @@ def predict(command):
     return lambda options: json.loads(command(options + " --json"))
 
 
+def test_a_kv_cache_in_fp8_holds_twice_as_much(predict):
+    whole, half = (predict(f"--model llama-3.1-8b {option}") for option in ("", "--kv-cache-dtype fp8"))
+    assert half["kv_bytes_per_token"] == whole["kv_bytes_per_token"] / 2
+    assert half["kv_tokens"] == pytest.approx(2 * whole["kv_tokens"], abs=1)
+    assert half["weight_bytes"] == whole["weight_bytes"]
+    assert half["hbm_floor_seconds"] < whole["hbm_floor_seconds"]
+
+
+@pytest.mark.parametrize(("card", "said"), [("b200", True), ("mi300x", True), ("h200", False), ("a100-sxm", False)])
+def test_a_card_that_nothing_was_measured_on_is_named_so(command, card, said):
+    assert ("nothing was measured on" in command(f"--model llama-3.1-8b --gpu {card}")) == said
+
+
+def test_a_published_configuration_in_its_own_format(predict, tmp_path):
+    published = json.loads((ROOT / "perf_tests" / "analytical" / "published.json").read_text())["models"]
+    (tmp_path / "config.json").write_text(json.dumps(published["gpt-oss-20b"]["config"]))
+    found = predict(f"--model {tmp_path}/config.json --gpu h100")
+    assert found["total_params"] == published["gpt-oss-20b"]["total"]
+    assert found["weight_bytes"] == 13_761_264_768
+
+
 def test_mixtral_on_two_cards(predict):
     found = predict("--model mixtral-8x7b --gpu h200 --tp 2 --batch 4 --input-len 32 --output-len 64")
     assert set(found) == KEYS

@@ -81,12 +81,17 @@ def _errors(platform: str, cells: dict[tuple[str, ...], float]) -> tuple[Error, 
 
 @functools.cache
 def two_cards(platform: str, card: str) -> tuple[Error, ...]:
-    """Cells of two cards at TP=2, with experts split or whole, by the constants of one."""
+    """Cells of two cards at TP=2 by the constants of one, but whole experts, to which constants were fitted since."""
     found = []
     name = f"{card}x2"
-    for one in prediction.predictions(deployments.load(name, ENGINES)):
+    for one in prediction.predictions(deployments.load(name, ENGINES), platforms=calibrate.PLATFORMS):
         block = one.cell.block
-        if block.tensor_parallel == 1 or not platform.startswith(block.engine) or METRICS[one.metric].reference:
+        if (
+            block.tensor_parallel == 1
+            or block.expert_parallel > 1
+            or not platform.startswith(block.engine)
+            or METRICS[one.metric].reference
+        ):
             continue
         if (
             one.cell.workload.kind != "startup"

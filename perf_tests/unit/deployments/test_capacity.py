@@ -15,6 +15,7 @@ from fixtures.models.model import Model
 from fixtures.prediction.prediction import predictions
 from perf_tests.fakes import deployments as deployments_of_tests
 from perf_tests.fakes.deployments import head, workload
+from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
 
@@ -163,3 +164,16 @@ def test_options_that_override_the_budget_are_refused(tmp_path, engine, option):
 def test_cards_are_not_a_deployments_to_choose(tmp_path):
     with pytest.raises(UsageError, match="environment.CUDA_VISIBLE_DEVICES: which cards servers get is not"):
         deployment_of(tmp_path, environment={"CUDA_VISIBLE_DEVICES": "1"})
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(4096, 436052), (131072, 775960)])
+def test_windows_count_as_vllm_reports_them(tmp_path, length, tokens):
+    """gpt-oss-20b in 20 GiB: with short requests its windows save nothing, and cost a block of each."""
+    published = json.loads((ROOT / "perf_tests" / "analytical" / "published.json").read_text())["models"]["gpt-oss-20b"]
+    assert published["kv"]["tp1"][:2] == [436052, 775960]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(published["config"]))
+    entry, budget = 'configuration = "./model"', {"kv_cache_gib": 20, "max_model_len": length}
+    for engine, expected in (("vllm", tokens), ("sglang", 20 * 2**30 // (24 * 2 * 8 * 64 * 2))):
+        found = deployment_of(tmp_path, "oss", engine, entry, **budget)
+        assert capacity.kv_cache_tokens(found, *blocks(found)) == expected
