@@ -78,6 +78,28 @@ def test_what_grew_is_named_first_and_an_outlier_is_nothing(tmp_path, capsys):
     assert "nothing grew" in table(before, before)
 
 
+def test_what_steps_differ_by_anyway_is_within_noise_and_comes_last(tmp_path):
+    loud = [
+        dict(event, dur=event["dur"] + (700 * (i % 5) if i % 3 == 0 else 0)) for i, event in enumerate(trace(count=20))
+    ]
+    before = write(tmp_path / "before", loud)
+    now = write(tmp_path / "now", [dict(event) for event in trace(extra=20, count=20)])
+    for event in (events := json.loads((now / "rank0.pt.trace.json").read_text())["traceEvents"]):
+        event["dur"] += 900 if event["name"].startswith("execute") else 0
+    write(now, events)
+    rows = table(before, now).splitlines()
+    assert rows[4].split()[:3] == ["decode", "host", "inner"]
+
+
+def test_one_prefill_tells_nothing_but_what_is_new(tmp_path):
+    before, now = write(tmp_path / "before", trace(count=2, prompt=9)), write(tmp_path / "now", trace(50, 2, prompt=9))
+    assert compare(steps.read(before), steps.read(now))[0].certain < 0
+    assert "within noise" in table(before, now)
+    new = trace(count=2, prompt=9)
+    new.append(span("new", 210, 3))
+    assert compare(steps.read(before), steps.read(write(tmp_path / "new", new)))[0].part.name == "new"
+
+
 def test_a_new_kernel_counts_from_nothing(tmp_path):
     launched = [
         event
