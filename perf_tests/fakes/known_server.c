@@ -129,6 +129,12 @@ static double number_after(const char *text, const char *key) {
 
 static void answer(Thread *t, Connection *c, double received) {
     if (!strncmp(c->buffer, "GET /log", 8)) { send_log(c->fd); return; }
+    if (!strncmp(c->buffer, "GET /", 5)) { /* what clients ask before they start */
+        static const char models[] = "{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\"}]}";
+        char reply[256];
+        put(c->fd, reply, sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", sizeof models - 1, models));
+        return;
+    }
     c->tokens = number_after(c->buffer, "\"max_tokens\"");
     if (c->tokens <= 0 || strncmp(c->buffer, "POST /v1/completions", 20)) {
         static const char no[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
