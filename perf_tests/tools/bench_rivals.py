@@ -1,6 +1,6 @@
 """The load client and others on one server that logs what it writes: what each makes of its first tokens.
 
-    python -m perf_tests.tools.bench_rivals [--vllm PYTHON] [--aiperf PROGRAM] [--rates 4 50 300] [--server-dir DIR]
+    python -m perf_tests.tools.bench_rivals [--vllm PYTHON] [--aiperf PROGRAM] [--guidellm PROGRAM] [--rates 4 50 300]
 
 Each runs at each rate, in turn, in streams of 64 tokens from Poisson arrivals. Printed are TTFT as the client reports it and as
 the server's log has it (from the receipt of a request to its first token), and the requests per second that arrived. The
@@ -76,6 +76,26 @@ def aiperf(program: str) -> Callable[[str, Workload, Path], Reported]:
     return measure
 
 
+def guidellm(program: str) -> Callable[[str, Workload, Path], Reported]:
+    def measure(url: str, workload: Workload, directory: Path) -> Reported:
+        out = directory / "guidellm.json"
+        options = {
+            "--backend": f"kind=openai_http,target={url},model=mock,request_format=/v1/completions",
+            "--profile": f"kind=poisson,rate={workload.rate:g}",
+            "--constraint": f"kind=max_requests,count={workload.requests}",
+            "--tokenizer": f"kind=huggingface_auto,model={directory}",
+            "--data": f"kind=synthetic_text,prompt_tokens={workload.input_len},output_tokens={workload.output_len}",
+            "--output": f"kind=json,path={out}",
+        }
+        _call([program, "run", *(word for pair in options.items() for word in pair), "--disable-console"])
+        (found,) = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
+        percentiles = found["metrics"]["time_to_first_token_ms"]["successful"]["percentiles"]
+        out.unlink()
+        return float(percentiles["p50"]), float(percentiles["p99"])
+
+    return measure
+
+
 def _call(command: list[str]) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -106,12 +126,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vllm", metavar="PYTHON", help="of an environment that has vLLM, for `vllm bench serve`")
     parser.add_argument("--aiperf", metavar="PROGRAM", help="the command aiperf")
+    parser.add_argument("--guidellm", metavar="PROGRAM", help="the command guidellm")
     parser.add_argument("--rates", type=float, nargs="+", default=[4, 50, 300], help="requests per second")
     parser.add_argument("--server-dir", type=Path, help="where known_server is compiled, or compiled to")
     args = parser.parse_args()
     clients: dict[str, Callable[[str, Workload, Path], Reported]] = {"ours": ours}
     clients |= {"vllm bench serve": vllm(args.vllm)} if args.vllm else {}
     clients |= {"aiperf": aiperf(args.aiperf)} if args.aiperf else {}
+    clients |= {"guidellm": guidellm(args.guidellm)} if args.guidellm else {}
     rows = []
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
