@@ -16,10 +16,12 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -248,6 +250,7 @@ static void *serve(void *argument) {
 
 int main(int argc, char **argv) {
     if (argc != 4) { fprintf(stderr, "usage: known_server THREADS TTFT_SECONDS GAP_SECONDS\n"); return 2; }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it ends with whoever started it */
     threads = atoi(argv[1]);
     ttft = atof(argv[2]);
     gap = atof(argv[3]);
