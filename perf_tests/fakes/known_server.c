@@ -16,10 +16,12 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -129,6 +131,12 @@ static double number_after(const char *text, const char *key) {
 
 static void answer(Thread *t, Connection *c, double received) {
     if (!strncmp(c->buffer, "GET /log", 8)) { send_log(c->fd); return; }
+    if (!strncmp(c->buffer, "GET /", 5)) { /* what clients ask before they start */
+        static const char models[] = "{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\"}]}";
+        char reply[256];
+        put(c->fd, reply, sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", sizeof models - 1, models));
+        return;
+    }
     c->tokens = number_after(c->buffer, "\"max_tokens\"");
     if (c->tokens <= 0 || strncmp(c->buffer, "POST /v1/completions", 20)) {
         static const char no[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
@@ -242,6 +250,7 @@ static void *serve(void *argument) {
 
 int main(int argc, char **argv) {
     if (argc != 4) { fprintf(stderr, "usage: known_server THREADS TTFT_SECONDS GAP_SECONDS\n"); return 2; }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it ends with whoever started it */
     threads = atoi(argv[1]);
     ttft = atof(argv[2]);
     gap = atof(argv[3]);

@@ -20,8 +20,12 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What the server did for one request, in seconds on CLOCK_MONOTONIC; ``written`` just before each token was."""
+    """What the server did for one request, in seconds on CLOCK_MONOTONIC; ``written`` just before each token was.
 
+    ``first_id`` is the first token id of its prompt, 0 for a text.
+    """
+
+    first_id: int
     received: float
     written: NDArray[np.float64]
 
@@ -31,14 +35,14 @@ class KnownServer:
     url: str
     process: "subprocess.Popen[str]"
 
-    def log(self) -> dict[int, Served]:
-        """Requests that were answered since the last call, by the first token id of their prompts."""
+    def log(self) -> list[Served]:
+        """Requests that were answered since the last call."""
         with urllib.request.urlopen(f"{self.url}/log") as response:
             numbers = np.frombuffer(response.read(), dtype=np.float64)
-        found, at = {}, 0
+        found, at = [], 0
         while at < len(numbers):
             tokens = int(numbers[at + 2])
-            found[int(numbers[at])] = Served(float(numbers[at + 1]), numbers[at + 3 : at + 3 + tokens])
+            found.append(Served(int(numbers[at]), float(numbers[at + 1]), numbers[at + 3 : at + 3 + tokens]))
             at += 3 + tokens
         return found
 

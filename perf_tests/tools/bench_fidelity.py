@@ -86,9 +86,10 @@ def _named(job: Job) -> dict[str, Any]:
     return {"build": job.build, "workers": job.workers, "cores": len(job.cores), "rate": job.rate, "tokens": job.tokens}
 
 
-def figures(records: dict[str, Any], log: dict[int, Served]) -> dict[str, Any]:
+def figures(records: dict[str, Any], log: list[Served]) -> dict[str, Any]:
     """What the client's records say beside the server's log. Raises KeyError for a request that the server doesn't know."""
-    served = [log[int(i)] for i in records["ids"]]
+    by_id = {one.first_id: one for one in log}
+    served = [by_id[int(i)] for i in records["ids"]]
     written = np.array([one.written for one in served])
     received = np.array([one.received for one in served])
     chunks, due = records["chunks"], received[:, None] + TTFT + GAP * np.arange(written.shape[1])

@@ -209,6 +209,22 @@ def test_a_server_that_does_not_take_connections_fails_each_request_in_its_time(
     assert [record.error for record in records] == ["no end of the response within 0.3 s"] * 4
 
 
+def test_of_several_addresses_the_one_that_answers_is_taken(monkeypatch):
+    resolved = [(socket.AF_INET6, 1, 6, "", ("::1", 1)), (socket.AF_INET, 1, 6, "", ("127.0.0.1", 1))]
+    with mock_server("--ttft", "0.01") as url:
+        port = int(url.rpartition(":")[2])
+        found = [(*one[:4], (one[4][0], port)) for one in resolved]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        records = run(Target(f"http://both.example:{port}", "mock", timeout=10), requests(3))
+    assert [record.error for record in records] == [""] * 3
+
+
+def test_a_host_without_an_address_fails_each_request():
+    for concurrency in (0, 2):
+        records = run(Target("http://nowhere.invalid:1", "m", timeout=10), requests(3), concurrency)
+        assert all(record.error.startswith("cannot connect: [Errno -") for record in records)
+
+
 def test_nobody_listens():
     records = run(Target("http://127.0.0.1:9", "mock", timeout=1.0), requests(2))
     assert all("cannot connect" in r.error for r in records)

@@ -1,5 +1,6 @@
 """How a cell is measured: what the server has seen by the time that a repetition counts."""
 
+import array
 import dataclasses
 import datetime
 import types
@@ -221,3 +222,25 @@ def test_the_model_says_nothing_of_pipeline_stages(stages, metrics):
     cell = Cell(Block("vllm", "llama-3.1-8b", 1, stages), batch)
     Measurer(chosen, []).add_expectation(cell, boot, "NVIDIA H200", 245_760)
     assert set(boot.metrics) == metrics
+
+
+def test_latencies_that_the_client_read_too_late_are_invalid_in_themselves_alone(tmp_path, monkeypatch):
+    def late(*arguments, **options):
+        records = sent(*arguments, **options)
+        for record in records:
+            record.stamped, record.sent = False, record.scheduled
+            record.delays = array.array("f", [0.01] + [0.0] * (len(record.chunks) - 1))
+        return records
+
+    sent = client.run
+    monkeypatch.setattr(client, "run", late)
+    chosen = load(tmp_path, ONLINE)
+    (cell,) = cells(chosen)
+    with mock_server("--ttft", "0.05", "--gap", "0.02") as url:
+        found = Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
+    assert "ttft_p50" not in found.metrics, "a fifth of it is the client's"
+    assert found.metrics["e2e_p50"] > 0.05
+    assert found.metrics["read_delay_p99"] == pytest.approx(0.01)
+    assert not found.invalid
+    assert found.unseen.startswith("the client read events up to 10.0 ms late, which moves ttft_p50 by ")
+    assert found.metrics["retried"] == 1, "until one is late again"

@@ -232,3 +232,20 @@ def test_no_repetition_shares_a_prompt_with_another_whatever_its_workload_is_cal
         )
     ]
     assert len(set(found)) == len(found)
+
+
+def test_a_closed_loop_of_new_connections_is_sent_as_one():
+    asked = []
+
+    def sent(target, requests, concurrency):
+        asked.append((target.new_connections, len(requests), concurrency))
+        return run(target, requests, concurrency)
+
+    workload = dataclasses.replace(WORKLOAD, kind="offline", num_prompts=6, concurrency=2, new_connections=True)
+    with mock_server("--ttft", "0.02", "--gap", "0.01") as url:
+        server = attach(Server(url), "mock")
+        runs = Repetitions(workload, (0, 0), server, lambda label: plan(workload, 1000, 64, label), print, sent, list)
+        runs.measure(0)
+        spans = [(entry["received"], entry["written"][-1]) for entry in server_log(url)]
+    assert asked == [(True, 6, 2)]
+    assert max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans) == 2

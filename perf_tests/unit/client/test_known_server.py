@@ -1,0 +1,73 @@
+"""The server that the client's benches are held against, and what they make of its log."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from fixtures.client.load import exchange, run
+from fixtures.client.metrics import summarize
+from fixtures.client.request import Request
+from fixtures.client.target import Target
+from perf_tests.fakes.known_server import Served, build, known_server
+from perf_tests.tools.bench_fidelity import figures
+
+pytestmark = pytest.mark.cpu
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    directory = tmp_path_factory.mktemp("server")
+    build(directory)
+    return directory
+
+
+def test_it_logs_when_it_wrote_each_token_and_no_client_has_one_sooner(compiled):
+    requests = [Request([i + 1] * 8, 4, i * 0.002) for i in range(20)]
+    with known_server(2, 0.02, 0.003, directory=compiled) as server:
+        start, exchanges = exchange(Target(server.url, "mock"), requests, 0, lambda: time.perf_counter() + 0.05)
+        log = {one.first_id: one for one in server.log()}
+        assert server.log() == []
+    assert log.keys() == {request.prompt[0] for request in requests}
+    for request, sent in zip(requests, exchanges, strict=True):
+        served = log[request.prompt[0]]
+        assert len(served.written) == 4
+        assert served.received >= sent.sent >= start
+        due = served.received + 0.02 + 0.003 * np.arange(4)
+        assert (served.written >= due).all()
+        tokens = [when for when, data in sent.reads for _ in range(data.count(b'"text"'))]
+        assert (np.array(tokens) >= served.written).all()
+
+
+def test_it_answers_as_the_client_expects(compiled):
+    with known_server(1, 0.01, 0.002, directory=compiled) as server:
+        found = summarize(run(Target(server.url, "mock"), [Request([3] * 8, 6) for _ in range(5)], concurrency=2))
+    assert (found.completed, found.output_tokens) == (5, 30)
+
+
+def test_figures_are_those_worked_out_by_hand():
+    # Two requests of three tokens; the client has all events of the first 1 ms late, and of the second two in one read.
+    log = [
+        Served(0, 10.0, np.array([10.050, 10.060, 10.070])),
+        Served(1, 11.0, np.array([11.050, 11.060, 11.070])),
+    ]
+    records = {
+        "ids": np.array([0, 1]),
+        "scheduled": np.array([0.0, 1.0]),
+        "sent": np.array([0.0, 1.002]),
+        "worker": np.array([0, 1]),
+        "chunks": np.array([[0.051, 0.061, 0.071], [1.050, 1.070, 1.070]]),
+        "delays": np.zeros((2, 3)),
+        "stamped": np.array([True, True]),
+    }
+    found = figures(records, log)
+    assert found["ttft"]["p50"] == pytest.approx(50.5)
+    assert found["server_ttft"]["p50"] == pytest.approx(50)
+    assert found["request_error"]["p100"] == pytest.approx(1)
+    assert found["event_error"] == {"p50": pytest.approx(0), "p99": pytest.approx(9.7), "p100": pytest.approx(10)}
+    assert found["joined_share"] == pytest.approx(1 / 5)
+    assert found["worst_worker_lag_p99"] == pytest.approx(2)
+    assert found["server_late"]["p100"] == pytest.approx(0, abs=1e-6)
