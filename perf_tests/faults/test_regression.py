@@ -99,9 +99,12 @@ def test_slower_in_one_boot(judged):
 @fault("Engine", "one that is compared is slower", "regression of the candidate; both boot in turn")
 def test_the_slower_of_two_engines(suite):
     candidate = fake_engine.build(suite.directory / "candidate", SLOW)
-    done = suite.run(f"--compare-engine-env=vllm={candidate}")
+    done = suite.run(f"--compare-engine-env=vllm={candidate}", "--profile")
     assert done.status == 1
     assert suite.verdicts()["batch-1 latency"] == "regression"
+    (grew,) = (suite.artifacts / "profile").glob("*-batch-1/difference.txt")
+    assert "aten::mm" in grew.read_text().splitlines()[4]
+    assert f"profile of {BLOCK}/batch-1: {grew}" in done.text
     assert suite.verdicts()["startup kv_capacity"] == "pass"
     assert f"baseline is this session's engine, value the candidate: vllm of {candidate}" in done.text
     lines = [json.loads(line) for line in (suite.artifacts / "samples.jsonl").read_text().splitlines()]
