@@ -20,7 +20,7 @@ CODE = sorted((ROOT / "fixtures").rglob("*.py"))
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # What a client and the processes that it started tell each other, over pipes that nobody else has.
-BETWEEN_OWN_PROCESSES = {"fixtures/client/worker.py", "fixtures/client/workers.py"}
+BETWEEN_OWN_PROCESSES = {"fixtures/client/worker.py", "fixtures/client/worker_process.py"}
 ATTRIBUTES = {
     "os.system",
     "os.popen",

@@ -8,10 +8,10 @@ from fixtures.errors import UsageError
 from fixtures.outputs.outputs import Outputs
 from fixtures.store import baseline
 from fixtures.studies import outputs
-from perf_tests.paths import ROOT
+from perf_tests.documentation import evidence
 
 pytestmark = pytest.mark.cpu
-TWIN = ROOT / "baselines" / "cpu" / "bf16-2"
+TWIN = evidence.SETS / "vllm-0.32.0-random" / "cpu" / "bf16-2"
 
 
 def shifted(one, by):
@@ -64,7 +64,7 @@ def test_prompts_of_another_vocabulary_are_not_compared(stored):
 def test_the_command_prints_them_and_says_where_there_are_none(tmp_path, capsys):
     assert outputs.main([str(TWIN)]) == 0
     assert "cpu vllm/mixtral-8x7b-twin/tp1" in capsys.readouterr().out
-    assert outputs.main([str(ROOT / "baselines" / "h200x1")]) == 2
+    assert outputs.main([str(evidence.CURRENT / "h200x1")]) == 2
     assert "no boot there has outputs, which dummy weights have none of" in capsys.readouterr().err
     with pytest.raises(UsageError, match="neither samples.jsonl nor baselines there"):
         outputs.read([tmp_path])
