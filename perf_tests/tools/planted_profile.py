@@ -31,7 +31,6 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from fixtures.profiles import steps
 from fixtures.profiles.difference import compare, table
-from fixtures.profiles.steps import NO_SPAN
 
 BATCH, PROMPT, TOKENS = 8, 32, 64
 # Cores that other processes may have meanwhile, and how often a profile is taken again.
@@ -42,7 +41,7 @@ PLANTS = {
     "cumsum": ("[torch.cumsum(NUMBERS, 0) for _ in range(40)]", "aten::cumsum"),
     "span": ("with torch.profiler.record_function('planted span'):\n            spend(0.003)", "planted span"),
     "sin": ("[torch.sin(NUMBERS) for _ in range(40)]", "aten::sin"),
-    "python": ("spend(0.003)", NO_SPAN),
+    "exp": ("[torch.exp(NUMBERS) for _ in range(40)]", "aten::exp"),
 }
 PLUGIN = """
 import os, time
@@ -78,6 +77,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_engine_env(parser)
     parser.add_argument("--tries", type=int, default=10)
+    parser.add_argument("--begin", type=int, default=0, metavar="N", help="the number of the first try")
     parser.add_argument("--artifacts", type=Path, default=ROOT / ".moegauge" / "planted", metavar="DIR")
     args = parser.parse_args(arguments)
     chosen = deployment.load("cpu", ENGINES)
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
             ]
             try:
                 list(threads.map(_Server.boot, sides))
-                for number in range(args.tries):
+                for number in range(args.begin, args.begin + args.tries):
                     plant = list(PLANTS)[number % len(PLANTS)]
                     named += _try(number, plant, sides, args.artifacts)
             finally:
