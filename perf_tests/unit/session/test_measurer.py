@@ -112,7 +112,8 @@ def test_a_dataset_is_sent_to_its_own_model_and_never_twice_alike(tmp_path):
 class Stalled:
     """Online traffic measured by a client that is late in its ``stalls``-th repetitions, counted from 0, and never else.
 
-    When requests went out is written into their records, so that no busy machine has a part in it.
+    When requests went out is written into their records, and that their answers were read at once, so that no busy machine has
+    a part in it.
     """
 
     def __init__(self, directory, stalls, monkeypatch, **fields):
@@ -141,6 +142,7 @@ class Stalled:
         records = self._run(*arguments, **options)
         for record in records:
             record.sent = record.scheduled + (STALL_SECONDS if len(self.begun) - 1 in self._stalls else 0.0)
+            record.delays = array.array("f", bytes(4 * len(record.chunks)))
         return records
 
     def check(self):
