@@ -7,14 +7,15 @@ import csv
 import functools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures.comparison import engines
 from fixtures.gate import results
-from fixtures.metrics import METRICS, shown
+from fixtures.metrics import shown
 from fixtures.store import baseline
 from perf_tests.documentation import evidence
+from perf_tests.documentation.errors import of_time, summary
 
 FORETOLD = Path(__file__).parent / "foretold"
 HARDWARE, MOE = "h200x4", "mixtral-8x7b"
@@ -56,19 +57,9 @@ def foretold() -> list[list[str]]:
         blocks["all"].append(row)
     rows = []
     for name in (*(key for key in blocks if key != "all"), "all"):
-        errors = [as_time(metric, predicted / value) - 1 for _, metric, predicted, _, _, value in blocks[name]]
+        errors = [of_time(metric, predicted / value) for _, metric, predicted, _, _, value in blocks[name]]
         inside = sum(low <= value <= high for _, _, _, low, high, value in blocks[name])
-        sizes = [abs(error) for error in errors]
-        rows.append(
-            [
-                name,
-                str(len(errors)),
-                f"{statistics.mean(sizes):.1%}",
-                f"{max(sizes):.1%}",
-                f"{statistics.mean(errors):+.1%}",
-                f"{inside} of {len(errors)}",
-            ]
-        )
+        rows.append([name, *summary(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(errors)}"])
     return rows
 
 
@@ -80,16 +71,11 @@ def every_cell() -> list[list[str]]:
             shown(metric, predicted),
             f"{shown(metric, low)} to {shown(metric, high)}",
             shown(metric, value),
-            f"{as_time(metric, predicted / value) - 1:+.1%}",
+            f"{of_time(metric, predicted / value):+.1%}",
             "inside" if low <= value <= high else "outside",
         ]
         for cell, metric, predicted, low, high, value in compared()
     ]
-
-
-def as_time(metric: str, ratio: float) -> float:
-    """The ratio of the times where it is one of throughputs."""
-    return ratio if METRICS[metric].direction == "lower" else 1 / ratio
 
 
 def whole_experts() -> list[list[str]]:
@@ -97,10 +83,7 @@ def whole_experts() -> list[list[str]]:
 
     One boot each; how much boots differ is pooled from those of the set.
     """
-    known: dict[str, list[list[float]]] = defaultdict(list)
-    for samples in results.read(SET).values():
-        for metric, own in samples.items():
-            known[metric.name].append(list(own.values))
+    known = engines.groups(results.read(SET))
     split = _boots(SPLIT)
     others = {spread: engines.compare(split, _boots(spread), known) for spread in (WHOLE, COPIED)}
     changes = {(spread, one.cell, one.metric): one for spread, found in others.items() for one in found}
@@ -112,17 +95,10 @@ def whole_experts() -> list[list[str]]:
     for cell, metric in sizes:
         found = [changes[spread, cell, metric] for spread in others]
         values = [shown(metric, found[0].first), *(shown(metric, one.second) for one in found)]
-        rows.append([cell, values[0], values[1], _change(found[0]), values[2], _change(found[1])])
+        rows.append([cell, values[0], values[1], found[0].text, values[2], found[1].text])
     return rows
 
 
-def _boots(spread: str) -> Mapping[str, Mapping[str, results.Samples]]:
+def _boots(spread: str) -> engines.Boots:
     path = SET / HARDWARE / f"vllm-{spread}-random" / f"{MOE}.json"
-    return {
-        cell.rpartition("/")[2]: {metric.name: samples for metric, samples in found.items()}
-        for cell, found in results.read(path).items()
-    }
-
-
-def _change(one: engines.Difference) -> str:
-    return f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"
+    return engines.by_name({cell.rpartition("/")[2]: found for cell, found in results.read(path).items()})

@@ -31,6 +31,7 @@ from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
 from perf_tests.documentation import calibrate, evidence, four_cards, transfer
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
+from perf_tests.documentation.errors import of_time, summary
 from perf_tests.documentation.evidence.boots import PAIRS, boots, measured
 from perf_tests.paths import RECORDINGS, ROOT
 
@@ -134,15 +135,10 @@ def held_back() -> str:
     rows = []
     for platform, engine in ((VLLM, "vLLM 0.26.0"), (SGLANG, "SGLang 0.5.17")):
         found = calibrate.held_back(calibrate.recorded(platform), calibrate.fitted(platform))
-        rows += [(f"{engine}, {kind}", *_errors(errors)) for kind, errors in found.items()]
+        rows += [(f"{engine}, {kind}", *summary(errors)) for kind, errors in found.items()]
         own = [by for kind, errors in found.items() if not kind.startswith("quantised") for by in errors]
-        rows.append((f"{engine}, all three together", *_errors(own)))
+        rows.append((f"{engine}, all three together", *summary(own)))
     return markdown(("held back", "points", "mean error", "worst"), rows)
-
-
-def _errors(errors: list[float]) -> tuple[str, str, str]:
-    sizes = [abs(by) for by in errors]
-    return str(len(errors)), f"{statistics.mean(sizes):.1%}", f"{max(sizes):.1%}"
 
 
 def quantised() -> str:
@@ -183,7 +179,7 @@ def compared(card: str, parallel: str) -> dict[tuple[str, str], engines.Differen
     for engine in ("vllm", "sglang"):
         files = sorted(evidence.block(card, engine, parallel).glob("*.json"))
         cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
-        sides.append({cell: {m.name: samples for m, samples in found.items()} for cell, found in cells.items()})
+        sides.append(engines.by_name(cells))
     return {(one.cell, one.metric): one for one in engines.compare(*sides)}
 
 
@@ -205,14 +201,10 @@ def side_by_side() -> str:
         for model in (DENSE, MOE):
             name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
             one = found[f"{model}/tp1/{name}", metric]
-            row += [shown(metric, one.first), shown(metric, one.second), _change(one)]
+            row += [shown(metric, one.first), shown(metric, one.second), one.text]
         rows.append(row)
     per_model = ("vLLM", "SGLang", "change, 95% interval")
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
-
-
-def _change(one: engines.Difference) -> str:
-    return f"{one.change:+.1%} ({one.low * 100:+.1f} to {one.high * 100:+.1f})"
 
 
 def side_by_side_on_two() -> str:
@@ -232,10 +224,7 @@ def side_by_side_on_two() -> str:
     rows = [
         (
             f"{cell}, {NAMES[metric]}",
-            *(
-                _change(one) if (one := pairs[card].get((f"{model}/tp2/{cell}", metric))) else ""
-                for model, card in columns
-            ),
+            *(one.text if (one := pairs[card].get((f"{model}/tp2/{cell}", metric))) else "" for model, card in columns),
         )
         for cell, metric in chosen
     ]
@@ -301,11 +290,8 @@ def foretold() -> str:
         ]
         if pairs:
             inside = sum(one.low <= value <= one.high for one, value in pairs)
-            errors = [
-                (one.value / value if METRICS[one.metric].direction == "lower" else value / one.value) - 1
-                for one, value in pairs
-            ]
-            rows.append((name, block, *_errors(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
+            errors = [of_time(one.metric, one.value / value) for one, value in pairs]
+            rows.append((name, block, *summary(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(pairs)}"))
     return markdown(("on", "booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), rows)
 
 

@@ -22,6 +22,7 @@ from fixtures.metrics import METRICS
 from fixtures.prediction import prediction
 from perf_tests.documentation import calibrate, published
 from perf_tests.documentation.calibrate import SGLANG, VLLM
+from perf_tests.documentation.errors import of_time, summary
 from perf_tests.documentation.evidence.boots import PAIRS, measured
 
 ENGINE_NAMES = {VLLM: "vLLM", SGLANG: "SGLang"}
@@ -42,7 +43,7 @@ class Error:
     @property
     def slow(self) -> float:
         """That of the time: a throughput that is too high is a time that is too short."""
-        return self.value if METRICS[self.metric].direction == "lower" else 1 / (1 + self.value) - 1
+        return of_time(self.metric, 1 + self.value)
 
 
 def with_constants_of(card: Gpu, other: Gpu) -> Gpu:
@@ -152,10 +153,8 @@ def rows() -> list[tuple[str, ...]]:
                 ("the same cells by its own, fitted ones among them", own),
                 (f"two {card.upper()} by the constants of one", two_cards(platform, card)),
             ):
-                sizes = [abs(one.slow) for one in errors]
-                shown = (statistics.mean(sizes), max(sizes))
-                signed = statistics.mean(one.slow for one in errors)
-                found.append((name, what, str(len(errors)), *(f"{by:.1%}" for by in shown), f"{signed:+.1%}"))
+                slow = [one.slow for one in errors]
+                found.append((name, what, *summary(slow), f"{statistics.mean(slow):+.1%}"))
     return found
 
 
