@@ -85,3 +85,31 @@ def test_what_a_night_is_compared_with():
     assert comparable(values, hosts, "") == (values, False)
     assert comparable([1.0], ["a"], "a") == ([1.0], False)
     assert comparable([1.0], ["a"], "new") == ([1.0], True)
+
+
+def test_the_kinds_noise_counts_for_less_where_its_metrics_are_unlike():
+    random = np.random.default_rng(2)
+    alike = random.normal(1.0, 0.01, size=(40, 10))
+    unlike = random.normal(1.0, np.repeat([0.005, 0.02], 20)[:, None], size=(40, 10))
+    weights = [pool(groups.tolist()).prior for groups in (alike, unlike)]
+    assert weights[0] > 15
+    # The logarithms of 0.005^2 and 0.02^2 vary by 1.97: trigamma(d / 2) is that at d = 1.8.
+    assert 1 <= weights[1] <= 3
+    few = random.normal(1.0, np.repeat([0.005, 0.02], 20)[:, None], size=(40, 3))
+    assert pool(few.tolist()).prior == noise_module.PRIOR_DEGREES, "three boots a metric don't show it"
+    found = noise(unlike[0].tolist(), pool(unlike.tolist()), 0.05)
+    assert found.sigma == pytest.approx(0.005, rel=0.6)
+
+
+@pytest.mark.parametrize(("x", "value"), [(0.5, math.pi**2 / 2), (1.0, math.pi**2 / 6), (1.5, math.pi**2 / 2 - 4)])
+def test_trigamma_is_that_of_the_tables(x, value):
+    assert noise_module._trigamma(x) == pytest.approx(value, abs=1e-6)
+
+
+def test_models_with_few_boots_are_filled_up_with_the_others_noise():
+    own, others = PooledNoise(0.0001, 4, 12), PooledNoise(0.0004, 40, 30)
+    assert noise_module.filled(own, others) == PooledNoise(pytest.approx((4 * 0.0001 + 6 * 0.0004) / 10), 10, 30)
+    assert noise_module.filled(PooledNoise(0.0001, 10, 12), others) == PooledNoise(pytest.approx(0.0001), 10, 12)
+    assert noise_module.filled(own, own) == PooledNoise(pytest.approx(0.0001), 8, 12)
+    nothing = PooledNoise(0.0, 0)
+    assert noise_module.filled(nothing, nothing) == nothing

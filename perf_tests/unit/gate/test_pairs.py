@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.gate.noise import Noise, PooledNoise, paired, pool_pairs
+from fixtures.gate.noise import Noise, PooledNoise, paired, pool, pool_pairs
 from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Question, Trial
 from fixtures.gate.verdict import Outcome, paired_standard
@@ -22,7 +22,7 @@ NOTHING = PooledNoise(0.0, 0)
 def questions(values, partners, metric=LATENCY):
     """What is asked of metrics [metrics, boots] beside partners, by the noise that all of these pairs tell."""
     ratios = (values / partners).tolist()
-    kind = pool_pairs(ratios, NOTHING, NOTHING)
+    kind = pool_pairs(pool(ratios), NOTHING, NOTHING)
     return [
         Question(paired_standard(metric, TOLERANCE, beside.tolist(), own, kind), i)
         for i, (own, beside) in enumerate(zip(ratios, partners, strict=True))
@@ -38,18 +38,18 @@ def tried(values, partners, metric=LATENCY):
 
 
 def test_the_noise_of_pairs_is_that_of_two_boots_unless_the_pairs_say_otherwise():
-    assert pool_pairs([], PooledNoise(0.0004, 10), NOTHING) == PooledNoise(pytest.approx(0.0008), 10)
-    assert pool_pairs([[1.0, 1.0]], NOTHING, NOTHING) == PooledNoise(0.0, 1)
-    assert pool_pairs([], NOTHING, NOTHING) == NOTHING
-    assert pool_pairs([[1.0, 1.0, 1.0]], PooledNoise(0.0004, 2), NOTHING).variance == pytest.approx(0.0004)
+    assert pool_pairs(NOTHING, PooledNoise(0.0004, 10), NOTHING) == PooledNoise(pytest.approx(0.0008), 10)
+    assert pool_pairs(pool([[1.0, 1.0]]), NOTHING, NOTHING) == PooledNoise(0.0, 1)
+    assert pool_pairs(NOTHING, NOTHING, NOTHING) == NOTHING
+    assert pool_pairs(pool([[1.0, 1.0, 1.0]]), PooledNoise(0.0004, 2), NOTHING).variance == pytest.approx(0.0004)
 
 
 def test_where_no_machine_was_booted_on_twice_what_machines_differ_by_stands_for_it_and_soon_counts_little():
     machines = PooledNoise(0.0004, 60)
-    assert pool_pairs([], NOTHING, machines) == PooledNoise(pytest.approx(0.0008), 60)
-    assert pool_pairs([[1.0, 1.0, 1.0]], NOTHING, machines) == PooledNoise(pytest.approx(0.0008 * 4 / 6), 16)
-    assert pool_pairs([], PooledNoise(0.0001, 9), machines) == PooledNoise(pytest.approx(0.0002), 9)
-    assert pool_pairs([[1.0] * 5] * 9, NOTHING, machines).variance == pytest.approx(0.0008 * 4 / 40)
+    assert pool_pairs(NOTHING, NOTHING, machines) == PooledNoise(pytest.approx(0.0008), 60)
+    assert pool_pairs(pool([[1.0, 1.0, 1.0]]), NOTHING, machines) == PooledNoise(pytest.approx(0.0008 * 4 / 6), 16)
+    assert pool_pairs(NOTHING, PooledNoise(0.0001, 9), machines) == PooledNoise(pytest.approx(0.0002), 9)
+    assert pool_pairs(pool([[1.0] * 5] * 9), NOTHING, machines).variance == pytest.approx(0.0008 * 4 / 40)
 
 
 def test_the_centre_of_pairs_is_known_and_only_the_ratios_add_noise():

@@ -1,0 +1,98 @@
+"""Real boots dealt into a baseline and a night: every split once, plants where they belong, and what is printed."""
+
+import argparse
+import json
+import math
+
+import pytest
+
+from fixtures.errors import UsageError
+from fixtures.studies import splits
+from fixtures.studies.splits import Plant
+from perf_tests.fakes.commands import run_here
+from perf_tests.paths import ROOT
+
+pytestmark = pytest.mark.cpu
+BASELINES = ROOT / "baselines" / "h200x1" / "vllm-tp1-random"
+
+
+def test_every_choice_is_dealt_once_or_so_many_are_drawn():
+    every = splits.splits(10, 5, 252)
+    assert len(set(every)) == len(every) == math.comb(10, 5)
+    drawn = splits.splits(10, 5, 20)
+    assert len(set(drawn)) == 20
+    assert set(drawn) <= set(every)
+    assert drawn == splits.splits(10, 5, 20)
+
+
+def test_tonights_boots_come_last_and_nothing_is_in_both():
+    record = splits.recorded(BASELINES)["llama-3.1-8b"]
+    ids = splits.boots(record, 5)
+    assert len(ids) == 10
+    made = splits.dealt(record, ids[:5], ids[5:], None)
+    assert {"batch-1", "batch-32", "offline-150"} <= {cell["name"] for cell in made["benchmarks"]}
+    assert "online-1" not in {cell["name"] for cell in made["benchmarks"]}, "it has one boot"
+    for cell in made["benchmarks"]:
+        assert [boot["boot"] for boot in cell["extra_info"]["boots"]] == [*ids[5:], *ids[:5]]
+        assert [boot["started"] for boot in cell["extra_info"]["boots"]] == sorted(
+            boot["started"] for boot in cell["extra_info"]["boots"]
+        )
+
+
+def boot(**metrics):
+    return {"metrics": dict(metrics), "repetitions": {"tpot_p50": [metrics.get("tpot_p50", 0.0)]}}
+
+
+def test_a_part_that_is_worse_makes_the_whole_worse_by_its_share():
+    one = boot(latency=1.0, prefill_time=0.2, tpot_p50=0.01, total_throughput=100.0, kv_capacity=1000.0)
+    Plant("decode", 0.05).apply(one)
+    assert one["metrics"] == pytest.approx(
+        {
+            "latency": 1.04,
+            "prefill_time": 0.2,
+            "tpot_p50": 0.0105,
+            "total_throughput": 100 / 1.04,
+            "kv_capacity": 1000.0,
+        }
+    )
+    assert one["repetitions"]["tpot_p50"] == pytest.approx([0.0105])
+    other = boot(latency=1.0, prefill_time=0.2, tpot_p50=0.01)
+    Plant("prefill", 0.1).apply(other)
+    assert other["metrics"] == pytest.approx({"latency": 1.02, "prefill_time": 0.22, "tpot_p50": 0.01})
+    small = boot(kv_capacity=1000.0, latency=1.0, prefill_time=0.2)
+    Plant("memory", 0.05).apply(small)
+    assert small["metrics"] == pytest.approx({"kv_capacity": 950.0, "latency": 1.0, "prefill_time": 0.2})
+
+
+def test_what_is_planted_in_one_model_is_found_there_and_the_other_passes():
+    records = splits.recorded(BASELINES)
+    for one in splits.played(records, "h200x1", 4, 1, Plant("decode", 0.2, ("mixtral-8x7b",))):
+        tally = splits.Tally()
+        tally.add(one)
+        assert tally.alarmed == 1
+        assert all("llama" not in name for name in tally.alarms)
+        assert any(name.endswith("tpot_p50") or name.startswith("cause") for name in tally.alarms)
+
+
+def test_what_cannot_be_dealt_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no baselines there"):
+        splits.recorded(tmp_path)
+    with pytest.raises(UsageError, match="fewer than 12 boots"):
+        list(splits.played(splits.recorded(BASELINES), "h200x1", 6, 1, None))
+    with pytest.raises(argparse.ArgumentTypeError, match="expected one of prefill, decode, memory"):
+        Plant.parse("attention=2%")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.json").write_text(json.dumps({"benchmarks": []}))
+    with pytest.raises(UsageError, match="two baselines of m"):
+        splits.recorded(tmp_path)
+
+
+def test_the_command():
+    given = ("--night", "4", "--splits", "1", "--slower", "memory=5%", "--of", "llama-3.1-8b")
+    done = run_here(splits.main, str(BASELINES), *given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 splits: 1 with an alarm (100.0%)")
+    assert "llama-3.1-8b startup kv_capacity" in done.stdout
+    refused = run_here(splits.main, str(BASELINES), "--of", "gpt-2")
+    assert "--of: gpt-2: no baseline of that model" in refused.stderr
