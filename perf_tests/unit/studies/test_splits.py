@@ -80,7 +80,7 @@ def test_what_cannot_be_dealt_is_refused(tmp_path):
     with pytest.raises(UsageError, match="fewer than 12 boots"):
         list(splits.played(splits.recorded(BASELINES), "h200x1", 6, 1, None))
     with pytest.raises(argparse.ArgumentTypeError, match="expected one of prefill, decode, memory"):
-        Plant.parse("attention=2%")
+        Plant.parse("attention=0.02")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "m.json").write_text(json.dumps({"benchmarks": []}))
@@ -89,7 +89,7 @@ def test_what_cannot_be_dealt_is_refused(tmp_path):
 
 
 def test_the_command():
-    given = ("--night", "4", "--splits", "1", "--slower", "memory=5%", "--of", "llama-3.1-8b")
+    given = ("--night", "4", "--splits", "1", "--slower", "memory=0.05", "--of", "llama-3.1-8b")
     done = run_here(splits.main, str(BASELINES), *given)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 splits: 1 with an alarm (100.0%)")
