@@ -71,7 +71,8 @@ def test_what_is_planted_in_one_model_is_found_there_and_the_other_passes():
         tally.add(one)
         assert tally.alarmed == 1
         assert all("llama" not in name for name in tally.alarms)
-        assert any(name.endswith("tpot_p50") or name.startswith("cause") for name in tally.alarms)
+        assert any(name.endswith("tpot_p50") for name in tally.alarms)
+        assert tally.causes == {"moe": 1}, "all cells of the only model with experts"
 
 
 def test_what_cannot_be_dealt_is_refused(tmp_path):
