@@ -71,7 +71,7 @@ def test_without_a_stream_times_are_not_told_and_tokens_are(tmp_path):
 @pytest.mark.parametrize(
     ("options", "expects", "reason"),
     [
-        (("--preempts", "7"), "preemptions", "requests: its KV cache is too small for this workload"),
+        (("--preempts", "7"), "preemptions", "in all: its KV cache is too small for this workload"),
         (("--cache-hits", "0.5"), "prefix_cache_hits", "50.0% of the prompts' tokens came from the prefix cache"),
         (("--queued", "0.5"), "queue_time", "the queue doesn't empty at this rate"),
     ],
