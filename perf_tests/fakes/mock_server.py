@@ -256,7 +256,7 @@ class MockServer:
             if "native" in request:
                 info = usage | {"finish_reason": FINISHED} | request["native"]
                 answer = {"output_ids": [7] * tokens, "meta_info": info}
-            self.counted.ended(len(request["prompt"]), tokens, received, entry["written"], streaming=False)
+            self.counted.ended(len(request["prompt"]), tokens, received, entry["written"], False)
             self.reply(transport, 200, json.dumps(answer).encode())
 
         loop = asyncio.get_running_loop()
@@ -345,7 +345,7 @@ class Stream:
         self.end()
 
     def count(self) -> None:
-        self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, streaming=True)
+        self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, True)
 
     def end(self) -> None:
         fault = self.fault
