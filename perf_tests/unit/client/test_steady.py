@@ -30,8 +30,8 @@ def test_throughput_and_pace_are_those_of_the_window():
     found = steady([stream(float(i), 1.0, 1.0, 4) for i in range(10)])
     # Of the seven whole seconds from 3 to 9 each has the tokens of up to four requests.
     inside = sum(3 <= i + 1 + k <= 9 for i in range(10) for k in range(4))
-    assert found["steady_output_throughput"] == pytest.approx(inside / 6)
-    assert found["steady_output_throughput"] > 40 / 13
+    assert found["steady_throughput"] == pytest.approx(inside / 6)
+    assert found["steady_throughput"] > 40 / 13
     assert found["steady_tpot_p50"] == pytest.approx(1.0)
 
 
@@ -49,7 +49,7 @@ def test_requests_that_do_not_meet_have_no_ramp():
     found = steady(records)
     assert (found["ramp"], found["drain"]) == (0, 2)
     # The last one's tokens come behind the window.
-    assert found["steady_output_throughput"] == pytest.approx(8 / 40)
+    assert found["steady_throughput"] == pytest.approx(8 / 40)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_requests_that_do_not_meet_have_no_ramp():
 )
 def test_what_no_window_shows_is_not_told(records):
     found = steady(records)
-    assert math.isnan(found["steady_output_throughput"])
+    assert math.isnan(found["steady_throughput"])
     assert math.isnan(found["steady_tpot_p50"])
     assert found["drain"] > 0
     assert steady([]) == {}
@@ -78,7 +78,7 @@ def test_ramp_window_and_drain_are_the_whole_duration(requests):
     assert found.ramp >= 0
     assert found.seconds >= 0
     assert found.ramp + found.seconds + found.drain == pytest.approx(whole)
-    rate = steady(records)["steady_output_throughput"]
+    rate = steady(records)["steady_throughput"]
     assert math.isnan(rate) or rate * found.seconds <= sum(one.completion_tokens for one in records) * (1 + 1e-9)
 
 

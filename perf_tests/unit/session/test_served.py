@@ -63,7 +63,7 @@ def test_a_server_that_does_not_count_leaves_all_of_it_out(tmp_path):
     found = measured(tmp_path, **ONLINE)
     own = {name for name in found.metrics if name.startswith("server_")}
     assert own | ({"queue_time", "preemptions", "token_difference", "ttft_beyond_server"} & set(found.metrics)) == set()
-    assert {"ramp", "drain", "steady_output_throughput", "steady_tpot_p50"} <= set(found.metrics)
+    assert {"ramp", "drain", "steady_throughput", "steady_tpot_p50"} <= set(found.metrics)
     assert not found.disagreement
 
 
