@@ -177,6 +177,8 @@ def main() -> None:
         root = "/models/another" if own.another_model else engine.served_model_name if sglang else engine.model
         served = ["--port", engine.port, "--model", engine.served_model_name, "--root", root]
         traces = json.loads(engine.profiler_config).get("torch_profiler_dir", "")
+        # SGLang counts for those who asked for it.
+        served += [] if sglang and "--enable-metrics" not in sys.argv else ["--counts", "sglang" if sglang else "vllm"]
         if sglang:
             traces = os.environ.get("SGLANG_TORCH_PROFILER_DIR", "")
             # On a real one the warm-up takes longer than the rest of the boot.

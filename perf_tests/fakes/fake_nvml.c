@@ -4,8 +4,10 @@
  *   id, count                     part of the cards' UUIDs; how many there are
  *   total, used, per_process      bytes of memory: of a card, in use, and in use by each process
  *   reasons, thermal_ns, ecc, mig what holds the clocks down; how long temperature did; errors; MIG mode
+ *   watts, energy_step_ms         what a card takes all the time, and how often its counter of energy moves
  *   init, error                   what nvmlInit, and what every question about a card returns
- *   untold_memory, untold_processes, untold_ecc, untold_reasons, untold_uuid   what a single question returns
+ *   untold_memory, untold_processes, untold_ecc, untold_reasons, untold_uuid, untold_energy, untold_power
+ *                                 what a single question returns
  * FAKE_NVML.pids has a line "PID CARD" for each process on a card; those alive count.
  */
 #include <errno.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define OK 0
 #define INSUFFICIENT_SIZE 7
@@ -121,4 +124,17 @@ int nvmlDeviceGetViolationStatus(void *handle, int policy, violation_t *status) 
     status->reference = 0;
     status->violation = policy == 1 ? value("thermal_ns", index_of(handle)) : 0;
     return answer(index_of(handle));
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *milliwatts) {
+    *milliwatts = (unsigned)(1000 * value("watts", index_of(handle)));
+    return told("untold_power", index_of(handle));
+}
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, u64 *millijoules) {
+    long card = index_of(handle);
+    u64 step = value("energy_step_ms", card), now;
+    struct timespec clock;
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    now = (u64)clock.tv_sec * 1000 + (u64)clock.tv_nsec / 1000000;
+    *millijoules = value("watts", card) * (step ? now / step * step : now);
+    return told("untold_energy", card);
 }

@@ -26,6 +26,8 @@ from typing import Any
 
 import uvloop
 
+from perf_tests.fakes.engine_metrics import EngineMetrics
+
 HTTP_FAULTS = (
     "http-400",
     "http-500",
@@ -99,6 +101,7 @@ class MockServer:
         self.requests = self.profiled_from = 0
         self.started = args.started or time.time()
         self.leaked: list[bytes] = []
+        self.counted = EngineMetrics(args)
         # The response that was begun last on each connection.
         self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
         self.healthy_from = time.monotonic() + args.unhealthy
@@ -155,7 +158,7 @@ class MockServer:
             caching = not self.args.no_prefix_caching
             labels = f'block_size="16",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
             lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.counted.lines()]) + "\n"
 
     def native(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A request to /generate in the words of /v1/completions; it names no model."""
@@ -253,6 +256,7 @@ class MockServer:
             if "native" in request:
                 info = usage | {"finish_reason": FINISHED} | request["native"]
                 answer = {"output_ids": [7] * tokens, "meta_info": info}
+            self.counted.ended(len(request["prompt"]), tokens, received, entry["written"], False)
             self.reply(transport, 200, json.dumps(answer).encode())
 
         loop = asyncio.get_running_loop()
@@ -326,6 +330,7 @@ class Stream:
 
     def finish(self) -> None:
         fault = self.fault
+        self.count()
         count = self.tokens - (fault == "wrong-count")
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": count}
         event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
@@ -338,6 +343,9 @@ class Stream:
         if fault == "late-usage-twice":
             self.write(event.replace(b'"completion_tokens": ', b'"completion_tokens": 9'))
         self.end()
+
+    def count(self) -> None:
+        self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, True)
 
     def end(self) -> None:
         fault = self.fault
@@ -408,6 +416,7 @@ class NativeStream(Stream):
         return data
 
     def finish(self) -> None:
+        self.count()
         self.end()
 
 
@@ -476,6 +485,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-prefix-caching", action="store_true", help="tell that there is no prefix cache")
     parser.add_argument("--max-model-len", type=int, default=0, help="the context that /v1/models tells")
     parser.add_argument("--owned-by", default="", help="whose the models are that /v1/models lists")
+    parser.add_argument("--counts", choices=("vllm", "sglang"), default="", help="whose counters /metrics has")
+    parser.add_argument(
+        "--counts-more", type=int, default=0, help="tokens of each kind that it counts too many a request"
+    )
+    parser.add_argument("--counts-late", type=float, default=0.0, help="seconds that its own TTFT is too long")
+    parser.add_argument("--queued", type=float, default=0.0, help="seconds that it says a request has waited")
+    parser.add_argument("--preempts", type=int, default=0, help="one of so many requests is preempted, it says")
+    parser.add_argument(
+        "--cache-hits", type=float, default=0.0, help="share of a prompt that comes from a prefix cache, it says"
+    )
     parser.add_argument("--no-metrics", action="store_true", help="have no /metrics, as behind a gateway")
     parser.add_argument(
         "--started", type=float, default=0.0, help="when it says that it was started; default: when it was"

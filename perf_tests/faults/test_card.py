@@ -69,6 +69,23 @@ def test_a_healthy_card(suite, cards):
     assert set(suite.verdicts().values()) == {"no baseline"}
 
 
+@fault(
+    "Card",
+    "its counter of energy moves too seldom for a cell",
+    "that energy is absent; idle power is told",
+    "everything",
+)
+def test_the_counter_of_energy_moves_too_seldom(suite, cards):
+    cards.show(watts=120, energy_step_ms=100)
+    done = suite.run()
+    assert done.status == 0, done.text
+    lines = (suite.artifacts / "samples.jsonl").read_text().splitlines()
+    metrics = {name: value for line in lines for name, value in json.loads(line)["metrics"].items()}
+    assert metrics["idle_power"] == 120
+    assert metrics["token_difference"] == 0
+    assert not {"energy_per_token", "mean_power"} & set(metrics)
+
+
 @fault("Card", "no NVML, or no driver", "a usage error: the deployment's cards and how many there are", "-")
 @pytest.mark.parametrize("error", [9, 12])
 def test_no_nvml(suite, cards, error):

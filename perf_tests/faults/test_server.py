@@ -270,6 +270,30 @@ def test_serves_another_model(judged):
     fails_to_boot(judged, "the server has loaded /models/another instead of ")
 
 
+@fault("Server", "preempts requests, of which its log says nothing", "invalid, by its own counters", "everything")
+def test_preempts_requests(judged):
+    judged.boots_with("--preempts 3")
+    done = judged.run("--max-boots=1")
+    assert done.status == 0, done.text
+    assert re.search(
+        r"the engine preempted requests, \d+ in all: its KV cache is too small for this workload: raise", done.text
+    )
+    verdicts = judged.verdicts()
+    assert verdicts["batch-4 latency"] == verdicts["batch-1 latency"] == "invalid"
+    assert verdicts["startup kv_capacity"] == "pass"
+
+
+@fault("Server", "serves somebody else meanwhile", "said, by its own counters", "everything")
+def test_serves_somebody_else(judged):
+    judged.boots_with("--counts-more 2")
+    done = judged.run()
+    assert done.status == 0, done.text
+    assert re.search(
+        r"server and client disagree, .*batch-4: the server counted [\d,]+ prompt and [\d,]+ generated", done.text
+    )
+    assert judged.verdicts()["batch-4 latency"] == "pass"
+
+
 @fault("Server", "hangs at stop, its child too", "killed, after SIGINT and SIGTERM in vain", "everything")
 def test_hangs_at_stop(deaf):
     suite, process = deaf

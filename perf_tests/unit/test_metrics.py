@@ -32,5 +32,6 @@ def test_metrics_of_a_kind_come_in_the_order_of_the_report():
         "load_time",
         "compile_time",
         "capture_time",
+        "idle_power",
     ]
     assert metrics_of("nothing") == []

@@ -19,8 +19,8 @@ SGLANG = ENGINES["sglang"]
 def test_sglang_is_started_on_the_loopback_interface_with_its_kv_budget_in_tokens():
     assert shlex.join(SGLANG.command("python", spec(), 8123)) == (
         "python -m sglang.launch_server --model-path /models/m --served-model-name m-1 --tp-size 1 --dtype bfloat16 "
-        "--context-length 4096 --disable-radix-cache --load-format dummy --skip-tokenizer-init --max-total-tokens 245760 "
-        "--host 127.0.0.1 --port 8123"
+        "--context-length 4096 --enable-metrics --disable-radix-cache --load-format dummy --skip-tokenizer-init "
+        "--max-total-tokens 245760 --host 127.0.0.1 --port 8123"
     )
 
 

@@ -20,7 +20,9 @@ SIGMA = 0.01 * math.sqrt(30 / 39)
 DETECTABLE = 0.05 + 1.2 * SIGMA * math.sqrt(1 + 1 / 10)
 LIMITS = "tolerance 5.0%, noise 0.9%, detectable 6.1%, "
 positive = st.floats(1e-6, 1e9)
-EXACT = ("completed", "input_tokens", "output_tokens", "model_error", "routed_tokens")
+EXACT = ("completed", "input_tokens", "output_tokens", "model_error", "routed_tokens", "token_difference")
+# Better if higher, beside every throughput.
+HIGHER = ("kv_capacity", "goodput", "hbm_floor_share", "prefix_cache_hits")
 
 
 def error(boots):
@@ -152,7 +154,7 @@ def test_evidence_grows_with_the_night_and_with_a_small_baseline():
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_direction_of_every_metric(metric):
     """Three boots of twice as much are judged by what the metric's name promises, written out here a second time."""
-    higher = "throughput" in metric.name or metric.name in ("kv_capacity", "goodput", "hbm_floor_share")
+    higher = "throughput" in metric.name or metric.name in HIGHER
     tolerance = min(metric.tolerance, 0.3)
     known = [1.0] * (SPREAD_BOOTS if metric.spread else 1)
     doubled, halved = (judge(metric, tolerance, known, [value] * 3, QUIET).outcome for value in (2.0, 0.5))

@@ -3,6 +3,7 @@
 import array
 import dataclasses
 import datetime
+import time
 import types
 
 import pytest
@@ -15,7 +16,9 @@ from fixtures.deployments.server import EXTERNAL, Server
 from fixtures.engines.boot import attach
 from fixtures.engines.registry import ENGINES
 from fixtures.engines.usage import Usage
-from fixtures.hardware import host
+from fixtures.hardware import energy, host, nvml
+from fixtures.hardware.nvml import Card, State
+from fixtures.session import measurer
 from fixtures.session.measurer import Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES
 from fixtures.workloads.sharegpt import SALT_TOKENS, Conversation, Dataset
@@ -193,6 +196,41 @@ def test_processor_time_and_idle_cores_are_those_of_the_engine(tmp_path, monkeyp
     starved = Usage(one.ran, {(1, 1): 0.0, (1, 2): 0.0, (7, 7): 1.0})
     assert found(starved) == {"cpu_time": (0.25,)}, "the front end waited for a core: who knows why the other one idled"
     assert found(None) == {}, "where the kernel keeps no account"
+
+
+CARDS = [Card(i, "a card that no model knows", 0, 0, 0) for i in (0, 1)]
+
+
+@pytest.mark.parametrize(("step", "told"), [(1e-6, True), (10.0, False)])
+def test_energy_is_that_of_all_cards_in_the_repetitions_in_full(tmp_path, monkeypatch, step, told):
+    """Two cards of 100 W each, whose counters move often enough for repetitions as short as these, or do not."""
+    monkeypatch.setattr(energy, "STEP_SECONDS", step)
+    monkeypatch.setattr(nvml, "joules", lambda indices: [100.0 * time.monotonic()] * len(indices))
+    monkeypatch.setattr(nvml, "states", lambda indices: [State(i, 0, 0) for i in indices])
+    monkeypatch.setattr(nvml, "driver_version", lambda: "1")
+    chosen = load(tmp_path, FILE)
+    (cell,) = cells(chosen)
+    with mock_server(*QUICK) as url:
+        found = Measurer(chosen, CARDS).measure(cell, attach(Server(url), "mock"))
+    if not told:
+        assert not {"energy_per_token", "mean_power"} & set(found.metrics), "absent, not zero"
+        return
+    assert len(found.repetitions["energy_per_token"]) == REPETITIONS
+    assert found.metrics["mean_power"] == pytest.approx(200, rel=0.02)
+    for joules, seconds in zip(found.repetitions["energy_per_token"], found.repetitions["latency"], strict=True):
+        assert joules * BATCH * 3 > 200 * seconds, "while the client gets ready cards take energy too"
+
+
+def test_idle_power_is_that_of_all_cards_once_they_have_been_idle(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurer, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(nvml, "driver_version", lambda: "1")
+    chosen = load(tmp_path, head() + workload("startup", "startup"))
+    (cell,) = cells(chosen)
+    for watts, told in (((75.0, 80.0), 155.0), ((75.0, None), None)):
+        monkeypatch.setattr(nvml, "states", lambda _, w=watts: [State(i, 0, 0, power=w[i]) for i in (0, 1)])
+        with mock_server() as url:
+            found = Measurer(chosen, CARDS).measure(cell, attach(Server(url), "mock"))
+        assert found.metrics.get("idle_power") == told
 
 
 @pytest.mark.parametrize(
