@@ -102,6 +102,7 @@ class MockServer:
         self.started = args.started or time.time()
         self.leaked: list[bytes] = []
         self.counted = EngineMetrics(args)
+        self.in_flight = 0
         self.cached: set[tuple[int, ...]] = set()
         # The response that was begun last on each connection.
         self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
@@ -157,7 +158,8 @@ class MockServer:
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self.started}"]
         if self.args.version:
             caching = not self.args.no_prefix_caching
-            labels = f'block_size="{self.args.cache_block or 16}",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
+            size = self.args.cache_block or 16
+            labels = f'block_size="{size}",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
             lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
         return "\n".join([*lines, *self.counted.lines()]) + "\n"
 
@@ -290,7 +292,8 @@ class Stream:
         self.prompt_tokens, self.hits = len(self.prompt), server.hits(self.prompt)
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
-        pace = SLOWER if fault == "slow" else 1
+        server.in_flight += 1
+        pace = (SLOWER if fault == "slow" else 1) * (1 + server.args.crowding * (server.in_flight - 1))
         self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
@@ -370,6 +373,7 @@ class Stream:
         self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, True)
 
     def end(self) -> None:
+        self.server.in_flight -= 1
         fault = self.fault
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
@@ -490,6 +494,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--other-ttft", type=float, default=0.0, help="seconds to the first chunk of prompts that end with an odd id"
     )
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
+    parser.add_argument("--crowding", type=float, default=0.0, help="how much slower each stream beside it makes one")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
     parser.add_argument(
         "--incremental", action="store_true", help="/generate: the new tokens in each event, not all of them"

@@ -18,7 +18,7 @@ BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repeti
     [
         ({"num_prompts": 10**6 + 1}, "num_prompts must be at most 1,000,000"),
         ({"slo_ttft": 0.1}, "slo_ttft and slo_tpot go together"),
-        ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "goodput needs kind 'online'"),
+        ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "limits need kind 'online' or 'capacity'"),
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
         ({"prefix_len": 9}, "prefix_len must be within input_len"),
         ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
