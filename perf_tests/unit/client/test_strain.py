@@ -30,7 +30,12 @@ def test_what_failed_kept_nothing_and_one_token_has_no_pace():
     good = Record(0.0, 2, chunks=[0.1, 0.15], tokens=[1, 1], completion_tokens=2)
     one = Record(0.0, 1, chunks=[0.1], tokens=[1], completion_tokens=1)
     bad = Record(0.0, 2, error="cut")
-    assert seen([good, one, bad]) == [(0.1, pytest.approx(0.05)), (0.1, 0.0), (math.inf, math.inf)]
+    buffered = Record(0.0, 2, chunks=[0.1], tokens=[2], completion_tokens=2)
+    found = seen([good, one, bad, buffered])
+    assert found[0] == (0.1, pytest.approx(0.05))
+    assert math.isnan(found[1][1])
+    assert found[2] == (math.inf, math.inf)
+    assert found[3] == (0.1, math.inf), "a pace that nobody could have seen"
     assert strain(seen([good, bad]), 0.2, 0.1, 0.5) == pytest.approx(0.5)
     assert strain(seen([good, bad]), 0.2, 0.1, 0.6) == math.inf
     assert strain([(0.1, math.nan)], 0.2, 0.1, 1) == pytest.approx(0.5)

@@ -1,5 +1,7 @@
 """Cells of conversations and of a capacity, measured on a server whose pace is known."""
 
+import math
+
 import pytest
 
 from fixtures.client.turns import UNTOLD
@@ -14,7 +16,8 @@ pytestmark = pytest.mark.cpu
 
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 TALK = {"rate": 50, "num_prompts": 4, "turns": 3, "think_time": 0.01, "repetitions": 2}
-CAPACITY = {"rate": 40, "seconds": 0.5, "probes": 6, "slo_ttft": 0.02, "slo_tpot": 0.004, "slo_share": 0.9}
+# A stream takes 24 ms alone, and as much longer for each beside it: from 41 a second on the server is never done.
+CAPACITY = {"rate": 20, "seconds": 0.5, "probes": 6, "slo_ttft": 0.04, "slo_tpot": 0.008, "slo_share": 0.9}
 
 
 def measured(directory, url, text):
@@ -46,15 +49,13 @@ def test_a_server_that_does_not_tell_what_it_had_cached_is_said_to(tmp_path):
 
 
 def test_a_capacity_lies_between_rates_that_kept_the_limits_and_rates_that_did_not(tmp_path):
-    with mock_server(*QUICK, "--crowding", "0.5") as url:
+    with mock_server(*QUICK, "--crowding", "1") as url:
         sample = measured(tmp_path, url, workload("capacity", "capacity", **CAPACITY))
     points = sample.provenance["probes"]
-    kept = [one["rate"] for one in points if one["strain"] <= 1]
-    broken = [one["rate"] for one in points if one["strain"] > 1]
-    assert kept
-    assert broken
+    strains = [one["strain"] or math.inf for one in points]
+    assert min(strains) <= 1 < max(strains)
     assert len(points) == sample.metrics["capacity_probes"] <= 6
-    assert points[0]["rate"] == 40
+    assert points[0]["rate"] == 20
     assert sample.metrics["capacity_low"] <= sample.metrics["capacity"] <= sample.metrics["capacity_high"]
     assert all(one["output_throughput"] > 0 for one in points)
 
@@ -64,5 +65,5 @@ def test_limits_that_no_rate_breaks_leave_the_capacity_unbounded_and_the_sample_
         sample = measured(
             tmp_path, url, workload("capacity", "capacity", **CAPACITY | {"probes": 4, "slo_ttft": 5, "slo_tpot": 5})
         )
-    assert sample.invalid.startswith("all 4 probes, 40 to 164 req/s, kept them")
+    assert sample.invalid.startswith("all 4 probes, 20 to 81.9 req/s, kept them")
     assert "capacity_high" not in sample.metrics, "infinite is no number"
