@@ -26,7 +26,7 @@ from typing import Any
 
 import uvloop
 
-from perf_tests.fakes.engine_metrics import EngineMetrics
+from perf_tests.fakes.engine_metrics import EngineMetrics, drafted
 
 HTTP_FAULTS = (
     "http-400",
@@ -289,6 +289,7 @@ class Stream:
     ) -> None:
         self.server, self.transport, self.received, self.fault = server, transport, received, fault
         self.prompt, self.tells_ids = request["prompt"], request.get("return_token_ids", False)
+        self.tells_counts = request.get("stream_options", {}).get("continuous_usage_stats", False)
         self.prompt_tokens, self.hits = len(self.prompt), server.hits(self.prompt)
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
@@ -348,7 +349,11 @@ class Stream:
         ids = [7] * min(left, self.server.args.tokens_per_chunk)
         told = f',"token_ids":{ids}' if self.tells_ids and not self.server.args.no_ids else ""
         choices = f'{{"index":0,"text":"{text}"{told}}}' if text else ""
-        return f'data: {{"id":"cmpl-0","object":"text_completion","choices":[{choices}]}}\n\n'.encode()
+        running = ""
+        if self.tells_counts:
+            usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens - left + len(ids)}
+            running = f',"usage":{json.dumps(usage)}'
+        return f'data: {{"id":"cmpl-0","object":"text_completion","choices":[{choices}]{running}}}\n\n'.encode()
 
     def finish(self) -> None:
         fault = self.fault
@@ -426,6 +431,9 @@ class NativeStream(Stream):
             "cached_tokens": self.hits,
         }
         info["completion_tokens"] = count - (last and self.fault == "wrong-count")
+        if last and self.server.args.drafts:
+            names = ("spec_verify_ct", "spec_num_proposed_drafts", "spec_num_correct_drafts")
+            info |= dict(zip(names, drafted(self.server.args, self.tokens, self.chunks), strict=True))
         if last and self.fault == "no-usage":
             del info["completion_tokens"]
         if last and self.fault == "late-usage-twice":
@@ -525,6 +533,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preempts", type=int, default=0, help="one of so many requests is preempted, it says")
     parser.add_argument(
         "--cache-hits", type=float, default=0.0, help="share of a prompt that comes from a prefix cache, it says"
+    )
+    parser.add_argument(
+        "--drafts", type=int, default=0, help="tokens of the drafts that it says to verify, one for each chunk"
     )
     parser.add_argument("--no-metrics", action="store_true", help="have no /metrics, as behind a gateway")
     parser.add_argument(

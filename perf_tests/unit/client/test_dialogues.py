@@ -97,5 +97,13 @@ def test_what_a_server_does_not_tell_is_no_number():
     assert of_turns(lucky, 2, 0)["cache_deviation"] == 1, "hits of a server that says it has no cache"
 
 
+def test_a_server_that_is_asked_tells_how_many_tokens_a_chunk_holds():
+    asked = [Request([5] * 16, 8, tells_counts=told) for told in (True, False)]
+    with mock_server(*QUICK, "--tokens-per-chunk", "3") as url:
+        told, untold = run(Target(url, "mock"), asked)
+    assert list(told.tokens) == [3, 3, 2]
+    assert list(untold.tokens) == []
+
+
 def _later(count):
     return [Request([6] * 16, 4, tells_ids=True, follows=i) for i in range(count)]
