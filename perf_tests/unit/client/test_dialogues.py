@@ -63,9 +63,8 @@ def test_turns_after_one_that_failed_are_not_sent_and_say_why(fault):
         log = server_log(url)
     assert records[0].error == ""
     assert records[1].error
-    assert "the turn before" not in records[1].error
-    assert records[2].error == f"the turn before it failed: {records[1].error}"
-    assert records[3].error.startswith("the turn before it failed: the turn before it failed")
+    assert "earlier turn" not in records[1].error
+    assert records[2].error == records[3].error == f"an earlier turn failed: {records[1].error}"
     assert len(log) <= 2
 
 
