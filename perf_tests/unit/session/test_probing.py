@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cpu
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 TALK = {"rate": 50, "num_prompts": 4, "turns": 3, "think_time": 0.01, "repetitions": 2}
 # A stream takes 24 ms alone, and as much longer for each beside it: from 41 a second on the server is never done.
-CAPACITY = {"rate": 20, "seconds": 0.5, "probes": 6, "slo_ttft": 0.04, "slo_tpot": 0.008, "slo_share": 0.9}
+CAPACITY = {"start_rate": 20, "seconds": 0.5, "probes": 6, "slo_ttft": 0.04, "slo_tpot": 0.008, "slo_share": 0.9}
 
 
 def measured(directory, url, text):
@@ -51,7 +51,7 @@ def test_a_server_that_does_not_tell_what_it_had_cached_is_said_to(tmp_path):
 def test_a_capacity_lies_between_rates_that_kept_the_limits_and_rates_that_did_not(tmp_path):
     with mock_server(*QUICK, "--crowding", "1") as url:
         sample = measured(tmp_path, url, workload("capacity", "capacity", **CAPACITY))
-    points = sample.provenance["probes"]
+    points = sample.probes
     strains = [one["strain"] or math.inf for one in points]
     assert min(strains) <= 1 < max(strains)
     assert len(points) == sample.metrics["capacity_probes"] <= 6

@@ -130,15 +130,16 @@ def test_they_are_spread_evenly_over_the_repetitions(repetitions, firsts, size, 
 
 
 def test_where_a_search_begins_and_how_long_it_may_take_is_not_what_it_measures():
-    given = Workload("c", rate=4, input_len=8, output_len=4, **CAPACITY)
-    other = dataclasses.replace(given, rate=9, probes=8)
+    given = Workload("c", input_len=8, output_len=4, **CAPACITY)
+    other = dataclasses.replace(given, start_rate=9, probes=8)
     assert given.definition() == other.definition()
+    Workload(name="c", **given.definition()).validate("what is kept of it")
     assert given.definition() != dataclasses.replace(given, slo_share=0.5).definition()
     assert given.definition() != dataclasses.replace(given, seconds=3).definition()
 
 
 def test_a_probe_is_online_traffic_of_its_own():
-    given = Workload("c", rate=4, input_len=8, output_len=4, **CAPACITY)
+    given = Workload("c", input_len=8, output_len=4, **CAPACITY)
     first, second = given.probe(0, 10.0), given.probe(1, 10.0)
     assert (first.kind, first.num_prompts, first.rate) == ("online", 20, 10.0)
     first.validate("here")
