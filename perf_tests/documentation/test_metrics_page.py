@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cpu
 TEXT = PAGE.read_text(encoding="utf-8")
 DEFINITIONS = definitions(TEXT)
 # What definitions quote besides metrics.
-OTHERS = {"usage", "slo_ttft", "slo_tpot"}
+OTHERS = {"usage", "slo_share", "slo_ttft", "slo_tpot"}
 
 
 def test_the_table_is_what_the_metrics_are():

@@ -20,6 +20,12 @@ _VLLM = {
     "ttft": ("vllm:time_to_first_token_seconds", 'engine="0",model_name="m"'),
     "itl": ("vllm:inter_token_latency_seconds", 'engine="0",model_name="m"'),
 }
+# There are none of these where no tokens are drafted.
+_DRAFTS = {
+    "drafts": ("vllm:spec_decode_num_drafts_total", 'engine="0",model_name="m"'),
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total", 'engine="0",model_name="m"'),
+    "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total", 'engine="0",model_name="m"'),
+}
 _SGLANG = {
     "prompt_tokens": ("sglang:prompt_tokens_total", 'is_streaming="{streaming}",model_name="m"'),
     "output_tokens": ("sglang:generation_tokens_total", 'is_streaming="{streaming}",model_name="m"'),
@@ -32,12 +38,17 @@ _SGLANG = {
 _HISTOGRAMS = ("queue", "ttft", "itl")
 
 
+def drafted(args: argparse.Namespace, tokens: int, chunks: int) -> tuple[int, int, int]:
+    """How often drafts of ``args.drafts`` tokens were verified for an answer, of how many tokens, and how many were right."""
+    return chunks, args.drafts * chunks, tokens - chunks
+
+
 class EngineMetrics:
     """Counts requests as an engine does. vLLM's counters are there from the start, SGLang's from their first observation on."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.names = _SGLANG if args.counts == "sglang" else _VLLM
+        self.names = _SGLANG if args.counts == "sglang" else _VLLM | (_DRAFTS if args.drafts else {})
         self.values: collections.defaultdict[tuple[str, str], float] = collections.defaultdict(float)
         if args.counts == "vllm":
             for name in self.names:
@@ -58,6 +69,9 @@ class EngineMetrics:
             self._count("cache_hits", hits, streaming)
         if self.args.preempts and not self.requests % self.args.preempts:
             self._count("preemptions", 1, streaming)
+        if "drafts" in self.names and tokens > 1:
+            for name, counted in zip(_DRAFTS, drafted(self.args, tokens, len(written)), strict=True):
+                self._count(name, counted, streaming)
         self._count("queue", self.args.queued, streaming)
         self._count("ttft", written[0] - received + self.args.counts_late, streaming)
         if tokens > 1 and len(written) > 1:

@@ -26,7 +26,7 @@ from typing import Any
 
 import uvloop
 
-from perf_tests.fakes.engine_metrics import EngineMetrics
+from perf_tests.fakes.engine_metrics import EngineMetrics, drafted
 
 HTTP_FAULTS = (
     "http-400",
@@ -102,6 +102,8 @@ class MockServer:
         self.started = args.started or time.time()
         self.leaked: list[bytes] = []
         self.counted = EngineMetrics(args)
+        self.in_flight = 0
+        self.cached: set[tuple[int, ...]] = set()
         # The response that was begun last on each connection.
         self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
         self.healthy_from = time.monotonic() + args.unhealthy
@@ -156,9 +158,24 @@ class MockServer:
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self.started}"]
         if self.args.version:
             caching = not self.args.no_prefix_caching
-            labels = f'block_size="16",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
+            size = self.args.cache_block or 16
+            labels = f'block_size="{size}",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
             lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
         return "\n".join([*lines, *self.counted.lines()]) + "\n"
+
+    def hits(self, prompt: list[int]) -> int:
+        """Tokens of a prompt that the prefix cache holds, in whole blocks; the last is always read again."""
+        size = self.args.cache_block
+        known = 0
+        while size and known + size < len(prompt) and tuple(prompt[: known + size]) in self.cached:
+            known += size
+        return known
+
+    def keep(self, prompt: list[int], answer: list[int]) -> None:
+        """Have the cache hold a prompt and its answer, but for the last token, which nothing has read."""
+        size, said = self.args.cache_block, [*prompt, *answer[:-1]]
+        for end in range(size, len(said) + 1, size) if size else ():
+            self.cached.add(tuple(said[:end]))
 
     def native(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A request to /generate in the words of /v1/completions; it names no model."""
@@ -271,10 +288,13 @@ class Stream:
         self, server: MockServer, transport: Any, request: dict[str, Any], received: float, fault: str = "none"
     ) -> None:
         self.server, self.transport, self.received, self.fault = server, transport, received, fault
-        self.prompt_tokens = len(request["prompt"])
+        self.prompt, self.tells_ids = request["prompt"], request.get("return_token_ids", False)
+        self.tells_counts = request.get("stream_options", {}).get("continuous_usage_stats", False)
+        self.prompt_tokens, self.hits = len(self.prompt), server.hits(self.prompt)
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
-        pace = SLOWER if fault == "slow" else 1
+        server.in_flight += 1
+        pace = (SLOWER if fault == "slow" else 1) * (1 + server.args.crowding * (server.in_flight - 1))
         self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
@@ -325,14 +345,24 @@ class Stream:
 
     def event(self, text: str) -> bytes:
         """The next tokens, or without ``text`` none."""
-        choices = f'{{"index":0,"text":"{text}"}}' if text else ""
-        return f'data: {{"id":"cmpl-0","object":"text_completion","choices":[{choices}]}}\n\n'.encode()
+        left = self.tokens - len(self.written) * self.server.args.tokens_per_chunk
+        ids = [7] * min(left, self.server.args.tokens_per_chunk)
+        told = f',"token_ids":{ids}' if self.tells_ids and not self.server.args.no_ids else ""
+        choices = f'{{"index":0,"text":"{text}"{told}}}' if text else ""
+        running = ""
+        if self.tells_counts:
+            usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens - left + len(ids)}
+            running = f',"usage":{json.dumps(usage)}'
+        return f'data: {{"id":"cmpl-0","object":"text_completion","choices":[{choices}]{running}}}\n\n'.encode()
 
     def finish(self) -> None:
         fault = self.fault
         self.count()
         count = self.tokens - (fault == "wrong-count")
-        usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": count}
+        usage: dict[str, Any] = {"prompt_tokens": self.prompt_tokens, "completion_tokens": count}
+        if self.server.args.cache_block:
+            usage["prompt_tokens_details"] = {"cached_tokens": self.hits}
+        self.server.keep(self.prompt, [7] * self.tokens)
         event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
         if fault in NO_COUNTS:
             event = event.replace(f'"completion_tokens": {count}'.encode(), b'"completion_tokens": ' + NO_COUNTS[fault])
@@ -348,6 +378,7 @@ class Stream:
         self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, True)
 
     def end(self) -> None:
+        self.server.in_flight -= 1
         fault = self.fault
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")
@@ -397,8 +428,12 @@ class NativeStream(Stream):
             "id": "0",
             "finish_reason": FINISHED if last else None,
             "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.hits,
         }
         info["completion_tokens"] = count - (last and self.fault == "wrong-count")
+        if last and self.server.args.drafts:
+            names = ("spec_verify_ct", "spec_num_proposed_drafts", "spec_num_correct_drafts")
+            info |= dict(zip(names, drafted(self.server.args, self.tokens, self.chunks), strict=True))
         if last and self.fault == "no-usage":
             del info["completion_tokens"]
         if last and self.fault == "late-usage-twice":
@@ -417,6 +452,7 @@ class NativeStream(Stream):
 
     def finish(self) -> None:
         self.count()
+        self.server.keep(self.prompt, [7] * self.tokens)
         self.end()
 
 
@@ -466,6 +502,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--other-ttft", type=float, default=0.0, help="seconds to the first chunk of prompts that end with an odd id"
     )
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
+    parser.add_argument("--crowding", type=float, default=0.0, help="how much slower each stream beside it makes one")
     parser.add_argument("--tokens-per-chunk", type=int, default=1)
     parser.add_argument(
         "--incremental", action="store_true", help="/generate: the new tokens in each event, not all of them"
@@ -483,6 +520,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--server-info", default="", help="the JSON that /server_info answers")
     parser.add_argument("--version", default="", help="the version of vLLM that it tells")
     parser.add_argument("--no-prefix-caching", action="store_true", help="tell that there is no prefix cache")
+    parser.add_argument("--cache-block", type=int, default=0, help="keep a prefix cache of blocks of so many tokens")
+    parser.add_argument("--no-ids", action="store_true", help="/v1/completions: tell no ids of an answer's tokens")
     parser.add_argument("--max-model-len", type=int, default=0, help="the context that /v1/models tells")
     parser.add_argument("--owned-by", default="", help="whose the models are that /v1/models lists")
     parser.add_argument("--counts", choices=("vllm", "sglang"), default="", help="whose counters /metrics has")
@@ -494,6 +533,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preempts", type=int, default=0, help="one of so many requests is preempted, it says")
     parser.add_argument(
         "--cache-hits", type=float, default=0.0, help="share of a prompt that comes from a prefix cache, it says"
+    )
+    parser.add_argument(
+        "--drafts", type=int, default=0, help="tokens of the drafts that it says to verify, one for each chunk"
     )
     parser.add_argument("--no-metrics", action="store_true", help="have no /metrics, as behind a gateway")
     parser.add_argument(

@@ -22,7 +22,10 @@ LIMITS = "tolerance 5.0%, noise 0.9%, detectable 6.1%, "
 positive = st.floats(1e-6, 1e9)
 EXACT = ("completed", "input_tokens", "output_tokens", "model_error", "routed_tokens", "token_difference")
 # Better if higher, beside every throughput.
-HIGHER = ("kv_capacity", "goodput", "hbm_floor_share", "prefix_cache_hits")
+HIGHER = (
+    *("kv_capacity", "goodput", "hbm_floor_share", "prefix_cache_hits", "acceptance_length", "acceptance_rate"),
+    *("cache_hit", "cache_hit_expected", "capacity", "capacity_low", "capacity_high"),
+)
 
 
 def error(boots):

@@ -125,3 +125,13 @@ def test_lengths_that_would_be_cut_are_refused_before_anything_boots(tmp_path):
         built(tmp_path, text)
     # The lengths of a file are its own.
     assert built(tmp_path, text, sharegpt=sharegpt(tmp_path)).cells
+
+
+def test_conversations_say_how_many_of_a_file_are_long_enough(tmp_path):
+    text = head(max_model_len=512) + workload(
+        "talk", "conversations", rate=1, num_prompts=2, turns=2, lengths="sharegpt", input_len=8, output_len=8
+    )
+    path = tmp_path / "sharegpt.json"
+    path.write_text(json.dumps([{"conversations": TURNS * 2}, {"conversations": TURNS}]))
+    _, _, notes = with_sharegpt(load(tmp_path, text), path)
+    assert notes[1:] == ["--sharegpt: talk: 2 conversations of 1 that have 2 turns and fit into the context"]

@@ -174,3 +174,54 @@ def test_what_is_expected_is_one_of_what_is_counted(tmp_path):
         load(tmp_path, head() + workload("cell", expects=["latency"], **BATCH))
     with pytest.raises(UsageError, match="expects needs kind 'batch', 'offline' or 'online'"):
         load(tmp_path, head() + workload("cell", "startup", expects=["preemptions"]))
+
+
+DRAFTING = {
+    "vllm": ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4}'],
+    "sglang": ["--speculative-algorithm", "NGRAM"],
+}
+
+
+@pytest.mark.parametrize(("options", "protocol"), [(VLLM, "openai"), (SGLANG, "sglang")])
+def test_accepted_drafts_are_told_and_the_pace_is_seen_though_a_chunk_has_several_tokens(tmp_path, options, protocol):
+    text = head(engines=[protocol.replace("openai", "vllm")], engine_options=_drafting(protocol)) + workload(
+        "cell", **BATCH
+    )
+    chosen = load(tmp_path, text.replace("output_len = 5", "output_len = 9"))
+    (cell,) = cells(chosen)
+    with mock_server(*QUICK, *options, "--drafts", "4", "--tokens-per-chunk", "3") as url:
+        sample = Measurer(chosen, []).measure(cell, attach(Server(url, protocol=protocol), "mock"))
+    # Nine tokens in three chunks; one asked for alone is a draft of which none is right.
+    drafts, right = (2 * 3 * (3 + 1), 2 * 3 * 6) if protocol == "sglang" else (2 * 3 * 3, 2 * 3 * 6)
+    if not sample.metrics.get("retried"):
+        assert sample.metrics["acceptance_length"] == pytest.approx(1 + right / drafts)
+        assert sample.metrics["acceptance_rate"] == pytest.approx(right / (4 * drafts))
+    assert "nothing tells how many tokens a chunk holds" not in sample.unseen
+
+
+def test_without_drafts_there_is_no_acceptance(tmp_path):
+    assert "acceptance_length" not in measured(tmp_path, *VLLM, **BATCH).metrics
+    assert Served({"drafts": 0.0, "draft_tokens": 0.0, "accepted_tokens": 0.0}, [], 0.0).metrics == {}
+
+
+def test_acceptance_is_judged_where_tokens_are_drafted_and_only_there(tmp_path):
+    plain, drafting = (
+        load(
+            tmp_path,
+            head(gated=["tpot_p50"], **fields) + workload("a", **BATCH) + workload("b", **BATCH | {"batch_size": 4}),
+        )
+        for fields in ({}, {"engine_options": _drafting("openai")})
+    )
+    judged = [
+        {metric.name for metric in judge_beside(chosen, cells(chosen), tmp_path).metrics(cells(chosen)[0])}
+        for chosen in (plain, drafting)
+    ]
+    assert judged == [{"tpot_p50"}, {"acceptance_length", "tpot_p50"}]
+    names = {cause.name for cause in judge_beside(drafting, cells(drafting), tmp_path).causes}
+    assert "speculation" in names
+    assert "speculation" not in {cause.name for cause in judge_beside(plain, cells(plain), tmp_path).causes}
+
+
+def _drafting(protocol):
+    engine = protocol.replace("openai", "vllm")
+    return {engine: DRAFTING[engine]}

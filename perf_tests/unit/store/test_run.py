@@ -19,6 +19,8 @@ WORKLOADS = (
     Workload("batch", "batch", batch_size=2, **TOKENS),
     Workload("offline", "offline", num_prompts=2, **TOKENS),
     Workload("online", "online", num_prompts=2, rate=1, **TOKENS),
+    Workload("conversations", "conversations", num_prompts=2, rate=1, turns=2, **TOKENS),
+    Workload("capacity", "capacity", seconds=2, slo_share=0.9, slo_ttft=1, slo_tpot=1, start_rate=7, **TOKENS),
     Workload("routing", "routing", num_prompts=2, **TOKENS),
 )
 
@@ -35,9 +37,12 @@ def test_a_run_with_every_kind_of_cell_is_read_as_it_was_written():
         dataclasses.replace(run.cells[0], id=f"{run.blocks[0].id}/{one.name}", name=one.name, workload=one.definition())
         for one in (*WORKLOADS, OUTPUTS)
     )
+    probed = dataclasses.replace(run.cells[0].boots[0], probes=({"rate": 2.0, "strain": None},))
+    cells = (dataclasses.replace(cells[0], boots=(probed,)), *cells[1:])
     written = dataclasses.replace(run, cells=cells)
     found = runs.parse(runs.text(written), "here").cells
     assert [cell.workload for cell in found] == [cell.workload for cell in cells]
+    assert found[0].boots[0].probes == probed.probes
 
 
 def test_a_run_with_an_unknown_metric_is_refused():

@@ -1,5 +1,6 @@
 """The real ShareGPT file."""
 
+import dataclasses
 import json
 
 import pytest
@@ -29,8 +30,8 @@ def entry(*turns):
 GOOD = entry(turn("human", QUESTION), turn("gpt", ANSWER))
 
 
-def parse(*entries, encode=None, max_total=2048):
-    return sharegpt.parse(json.dumps(entries), "f", encode, max_total)
+def parse(*entries, encode=None, max_total=2048, turns=1):
+    return sharegpt.parse(json.dumps(entries), "f", encode, max_total, turns)
 
 
 def letters(text):
@@ -119,3 +120,56 @@ def test_the_salt_is_within_the_limits():
 def test_a_file_that_is_not_sharegpt(text):
     with pytest.raises(UsageError, match="^f: "):
         sharegpt.parse(text, "f", None, 2048)
+
+
+def said(turns):
+    """An entry of so many turns, each of other words."""
+    return entry(
+        *(one for i in range(turns) for one in (turn("human", f"{QUESTION}{i}"), turn("gpt", f"{ANSWER}{i}" * (i + 1))))
+    )
+
+
+TALK = Workload("t", "conversations", rate=5, num_prompts=3, turns=3, input_len=9, output_len=9, lengths="sharegpt")
+
+
+def test_further_turns_are_kept_as_far_as_they_are_asked_for_and_answered():
+    (one,) = parse(said(5), turns=3)
+    assert [later.output_len for later in one.later] == [50, 75]
+    assert parse(said(5))[0].later == ()
+    broken = entry(
+        *said(2)["conversations"], turn("human", "and then?"), turn("system", "no"), *said(1)["conversations"]
+    )
+    assert len(parse(broken, turns=4)[0].later) == 1, "up to the first that nobody answers"
+    empty = entry(*said(2)["conversations"], turn("human", ""), turn("gpt", ANSWER))
+    assert len(parse(empty, turns=4)[0].later) == 1
+
+
+def test_conversations_are_the_files_own_turn_by_turn():
+    dataset = parse(said(3), said(4), GOOD, encode=letters, turns=3)
+    found = traffic(TALK, 2048, dataset)
+    assert [one.follows for one in found] == [None, 0, 1, None, 3, 4, None, 6, 7]
+    assert [one.prompt for one in found[:3]] == [tuple(letters(f"{QUESTION}{i}")) for i in range(3)]
+    assert found[0].input_len == len(found[0].prompt) + SALT_TOKENS, "a cache that knows the text serves none of it"
+    assert found[1].input_len == len(found[1].prompt)
+    requests = plan(TALK, 1000, 2048, "seed", dataset)
+    assert requests[1].prompt == letters(f"{QUESTION}1")
+    assert all(one.tells_ids for one in requests)
+    assert requests[0].prompt[:SALT_TOKENS] != requests[6].prompt[:SALT_TOKENS], "the same text again"
+
+
+def test_a_file_without_conversations_long_enough_is_refused():
+    dataset = parse(said(2), GOOD, turns=3)
+    with pytest.raises(UsageError, match="'t': no conversation has 3 turns that fit into 2,048 tokens"):
+        traffic(TALK, 2048, dataset)
+    with pytest.raises(UsageError, match="fit into 100 tokens: ask for fewer turns"):
+        traffic(TALK, 100, parse(said(3), turns=3))
+
+
+def test_drawn_turns_fit_into_the_context_together():
+    drawn = dataclasses.replace(TALK, num_prompts=40, input_len=20, output_len=30, think_time=1.5)
+    found = traffic(drawn, 600)
+    totals = [sum(one.input_len + one.output_len for one in found[i : i + 3]) for i in range(0, 120, 3)]
+    assert max(totals) <= 600
+    thought = [one.at for one in found if one.follows is not None]
+    assert sum(thought) / len(thought) == pytest.approx(1.5, rel=0.4)
+    assert found == traffic(drawn, 600), "the same in every run"

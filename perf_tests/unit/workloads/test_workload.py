@@ -12,13 +12,16 @@ from fixtures.workloads.workload import Workload
 pytestmark = pytest.mark.cpu
 BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repetitions=5)
 
+TALK = {"kind": "conversations", "turns": 3}
+CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "slo_ttft": 0.1, "slo_tpot": 0.01}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"num_prompts": 10**6 + 1}, "num_prompts must be at most 1,000,000"),
         ({"slo_ttft": 0.1}, "slo_ttft and slo_tpot go together"),
-        ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "goodput needs kind 'online'"),
+        ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "limits need kind 'online' or 'capacity'"),
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
         ({"prefix_len": 9}, "prefix_len must be within input_len"),
         ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
@@ -31,6 +34,16 @@ BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repeti
         ({"kind": "offline", "repetitions": 3, "first_repetitions": 2}, "at least one for each of its 3 repetitions"),
         ({"kind": "offline", "first_repetitions": -1}, "first_repetitions must be 0, for none, or at least one"),
         ({"kind": "offline", "first_repetitions": 10**6 + 1}, "at most 1,000,000"),
+        (TALK | {"turns": 1}, "conversations have 2 turns or more"),
+        (TALK | {"prefix_len": 4}, "and no prefix_len"),
+        (TALK | {"stream": False}, "kind 'conversations' measures TTFT and needs stream = true"),
+        (TALK | {"think_time": -1.0}, "think_time is 0 or more seconds"),
+        ({"think_time": 1.0}, "of kind 'conversations'"),
+        (CAPACITY | {"slo_share": 1.5}, "slo_share is at most 1"),
+        ({"slo_share": 0.5}, "slo_share is at most 1, of kind 'capacity'"),
+        (CAPACITY | {"probes": 3}, "a search takes 4 or more"),
+        (CAPACITY | {"seconds": 0}, "seconds must be positive for kind 'capacity'"),
+        (CAPACITY | {"stream": False}, "and stream = true"),
     ],
 )
 def test_contradictions_in_a_workload_are_named(changes, message):
@@ -114,3 +127,28 @@ def test_they_are_spread_evenly_over_the_repetitions(repetitions, firsts, size, 
     )
     assert len(found) == repetitions
     assert max(found) - 1 <= min(found) >= 1
+
+
+def test_where_a_search_begins_and_how_long_it_may_take_is_not_what_it_measures():
+    given = Workload("c", input_len=8, output_len=4, **CAPACITY)
+    other = dataclasses.replace(given, start_rate=9, probes=8)
+    assert given.definition() == other.definition()
+    Workload(name="c", **given.definition()).validate("what is kept of it")
+    assert given.definition() != dataclasses.replace(given, slo_share=0.5).definition()
+    assert given.definition() != dataclasses.replace(given, seconds=3).definition()
+
+
+def test_a_probe_is_online_traffic_of_its_own():
+    given = Workload("c", input_len=8, output_len=4, **CAPACITY)
+    first, second = given.probe(0, 10.0), given.probe(1, 10.0)
+    assert (first.kind, first.num_prompts, first.rate) == ("online", 20, 10.0)
+    first.validate("here")
+    assert first.name != second.name, "its arrivals are its own"
+
+
+def test_conversations_ask_once_for_each_turn_and_hold_all_of_them():
+    given = Workload("t", rate=1, num_prompts=8, input_len=10, output_len=4, **TALK)
+    assert (given.requests, given.longest) == (24, 42)
+    assert given.definition()["turns"] == 3
+    assert "think_time" not in given.definition()
+    assert dataclasses.replace(given, think_time=2.0).definition()["think_time"] == 2.0

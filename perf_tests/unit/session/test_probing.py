@@ -1,0 +1,69 @@
+"""Cells of conversations and of a capacity, measured on a server whose pace is known."""
+
+import math
+
+import pytest
+
+from fixtures.client.turns import UNTOLD
+from fixtures.deployments.cell import cells
+from fixtures.deployments.server import Server
+from fixtures.engines.boot import attach
+from fixtures.session.measurer import Measurer
+from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.server_process import mock_server
+
+pytestmark = pytest.mark.cpu
+
+QUICK = ("--ttft", "0.01", "--gap", "0.002")
+TALK = {"rate": 50, "num_prompts": 4, "turns": 3, "think_time": 0.01, "repetitions": 2}
+# A stream takes 24 ms alone, and as much longer for each beside it: from 41 a second on the server is never done.
+CAPACITY = {"start_rate": 20, "seconds": 0.5, "probes": 6, "slo_ttft": 0.04, "slo_tpot": 0.008, "slo_share": 0.9}
+
+
+def measured(directory, url, text):
+    chosen = load(directory, head() + text)
+    (cell,) = cells(chosen)
+    return Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
+
+
+def test_conversations_are_held_against_the_arithmetic_of_the_cache(tmp_path):
+    with mock_server(*QUICK, "--cache-block", "16", "--version", "0.32.0") as url:
+        sample = measured(tmp_path, url, workload("talk", "conversations", **TALK))
+    # Prompts are of 8, 24 and 40 tokens; by the end of the first turn 15 were read, by that of the second 31.
+    assert sample.metrics["cache_hit_expected"] == pytest.approx(16 / 72)
+    assert sample.metrics["cache_hit"] == sample.metrics["cache_hit_expected"]
+    assert sample.metrics["cache_deviation"] == 0
+    assert sample.metrics["completed"] == 12
+    assert len(sample.repetitions["ttft_later"]) == 2
+    assert sample.unseen != UNTOLD
+
+
+def test_a_server_that_does_not_tell_what_it_had_cached_is_said_to(tmp_path):
+    with mock_server(*QUICK, "--version", "0.32.0") as url:
+        sample = measured(tmp_path, url, workload("talk", "conversations", **TALK))
+    assert "cache_hit" not in sample.metrics
+    assert "cache_deviation" not in sample.metrics
+    assert sample.metrics["cache_hit_expected"] == pytest.approx(16 / 72)
+    # On a busy machine something else may be said first: that its streams came in bursts.
+    assert sample.unseen
+
+
+def test_a_capacity_lies_between_rates_that_kept_the_limits_and_rates_that_did_not(tmp_path):
+    with mock_server(*QUICK, "--crowding", "1") as url:
+        sample = measured(tmp_path, url, workload("capacity", "capacity", **CAPACITY))
+    points = sample.probes
+    strains = [one["strain"] or math.inf for one in points]
+    assert min(strains) <= 1 < max(strains)
+    assert len(points) == sample.metrics["capacity_probes"] <= 6
+    assert points[0]["rate"] == 20
+    assert sample.metrics["capacity_low"] <= sample.metrics["capacity"] <= sample.metrics["capacity_high"]
+    assert all(one["output_throughput"] > 0 for one in points)
+
+
+def test_limits_that_no_rate_breaks_leave_the_capacity_unbounded_and_the_sample_invalid(tmp_path):
+    with mock_server(*QUICK) as url:
+        sample = measured(
+            tmp_path, url, workload("capacity", "capacity", **CAPACITY | {"probes": 4, "slo_ttft": 5, "slo_tpot": 5})
+        )
+    assert sample.invalid.startswith("all 4 probes, 20 to 81.9 req/s, kept them")
+    assert "capacity_high" not in sample.metrics, "infinite is no number"

@@ -1,0 +1,76 @@
+"""The search for a capacity: on servers whose strain is known, what it tries and what it says."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.workloads.search import CLOSE, STRIDE, Probe, estimate, next_rate
+from fixtures.workloads.workload import LEAST_PROBES
+
+pytestmark = pytest.mark.cpu
+
+MOST = 8
+
+
+def searched(strain, start, most=MOST):
+    """The probes of a search on a server with this strain by rate."""
+    probes = []
+    while (rate := next_rate(probes, start, most)) is not None:
+        probes.append(Probe(rate, strain(rate)))
+    return probes
+
+
+@given(st.floats(0.5, 1000), st.floats(0.2, 5), st.floats(0.5, 10))
+def test_a_server_without_noise_is_found_from_either_side(capacity, off, slope):
+    probes = searched(lambda rate: (rate / capacity) ** slope, capacity * off, most=30)
+    found = estimate(probes)
+    assert found.low <= capacity <= found.high
+    assert found.rate == pytest.approx(capacity, rel=0.04)
+    assert found.half_width <= CLOSE or len(probes) == 30
+
+
+def test_a_search_takes_no_more_probes_than_it_may():
+    rng = random.Random(3)
+    noisy = searched(lambda rate: (rate / 40) ** 0.5 * math.exp(rng.gauss(0, 0.2)), 10)
+    assert len(noisy) == MOST
+    assert estimate(noisy).half_width > CLOSE, "what could not be found closely is not said to be"
+
+
+def test_a_certain_search_ends_before():
+    assert LEAST_PROBES <= len(searched(lambda rate: (rate / 40) ** 3, 38)) < MOST
+
+
+@pytest.mark.parametrize(("strain", "factor"), [(0.2, STRIDE), (math.inf, 1 / STRIDE), (3.0, 1 / STRIDE)])
+def test_limits_that_no_rate_breaks_or_keeps_leave_the_interval_open(strain, factor):
+    probes = searched(lambda rate: strain, 10)
+    found = estimate(probes)
+    assert len(probes) == MOST
+    assert found.rate == pytest.approx(10 * factor ** (MOST - 1))
+    assert (found.low, found.high) == ((found.rate, math.inf) if strain <= 1 else (0.0, found.rate))
+
+
+def test_one_probe_that_was_disturbed_does_not_decide():
+    probes = [Probe(rate, (rate / 100) ** 2) for rate in (80, 95, 105, 120)]
+    calm = estimate(probes)
+    disturbed = estimate([*probes, Probe(98, math.inf)])
+    assert disturbed.rate == pytest.approx(calm.rate, rel=0.05)
+    assert disturbed.half_width > calm.half_width
+
+
+def test_the_interval_holds_the_capacity_of_a_noisy_server():
+    rng = random.Random(7)
+
+    def noisy(rate):
+        return (rate / 70) ** 2 * math.exp(rng.gauss(0, 0.03))
+
+    found = [estimate(searched(noisy, 30)) for _ in range(120)]
+    # 114 of 120 with a standard deviation of 2.4.
+    assert sum(one.low <= 70 <= one.high for one in found) >= 107
+
+
+def test_no_probes_say_nothing():
+    with pytest.raises(ValueError, match="no probes"):
+        estimate([])
