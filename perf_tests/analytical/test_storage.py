@@ -39,7 +39,7 @@ def test_bytes_of_gpt_oss_experts_are_those_of_vllm():
     architecture = from_config(config, "x")
     found = precision_of_file(config, architecture, "x")
     experts = [tensor for tensor in of_layer(architecture, architecture.layers[0]) if tensor.experts]
-    sizes = [32 * found.bytes(each.part, *each.shard(architecture, Parallel())) for each in experts]
+    sizes = [32 * found.bytes(each.part, *each.shard(Parallel())) for each in experts]
     assert sum(sizes) == entry["bytes"]
     assert (found.name, found.tensor_core) == ("mxfp4", "bf16")
     # 24 layers of them, and the rest in 16 bits.
