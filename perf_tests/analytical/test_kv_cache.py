@@ -66,7 +66,7 @@ def test_layers_of_full_context_have_heads_of_their_own_and_those_that_borrow_ke
 
 @given(architectures(), st.integers(1, 64), st.sampled_from(list(PRECISIONS.values())))
 def test_layers_that_are_all_alike_hold_what_a_token_takes(architecture, gib, form):
-    layers = tuple(dataclasses.replace(layer, window=0) for layer in architecture.layers)
+    layers = tuple(dataclasses.replace(layer, window=0, head_dim=0, kv_heads=0) for layer in architecture.layers)
     plain = dataclasses.replace(architecture, layers=layers)
     tokens = kv_cache.reported_tokens(plain, form, Parallel(), gib * GIB, 4096, 8192)
     each = memory.kv_bytes_per_token(plain, form)

@@ -127,7 +127,9 @@ def of_rank(directory: str, tp: int, whole: bool, rank: int) -> dict:
             model = initialize_model(vllm_config=made)
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     layers = made.compilation_config.static_forward_context.items()
-    specs = {name: layer.get_kv_cache_spec(made) for name, layer in layers if hasattr(layer, "get_kv_cache_spec")}
+    # As its runner does: a layer that reads another's cache has none.
+    own = {name: layer for name, layer in layers if not getattr(layer, "kv_sharing_target_layer_name", None)}
+    specs = {name: layer.get_kv_cache_spec(made) for name, layer in own.items() if hasattr(layer, "get_kv_cache_spec")}
     return {"bytes": held, "kv": [reported(made, specs, *budget) for budget in BUDGETS]}
 
 
