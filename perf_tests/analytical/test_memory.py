@@ -37,8 +37,9 @@ def spread(draw, families=None):
 def test_bytes_per_parameter(config):
     architecture, every = from_config(config, "x"), tensors(config)
     wide, beside = sum(one.count for one in every if one.wide), sum(one.buffer for one in every)
+    twice = sum((one.copies - 1) * one.count for one in every)
     for name, each in (("bf16", 2), ("fp16", 2), ("fp32", 4)):
-        expected = each * (parameters.total(architecture) - wide) + 4 * (wide + beside)
+        expected = each * (parameters.total(architecture) - wide + twice) + 4 * (wide + beside)
         assert memory.weight_bytes(architecture, precision(name)) == expected
 
 
