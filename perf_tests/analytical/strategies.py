@@ -28,7 +28,7 @@ EFFICIENCIES = (
 LATENT = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite")
 # Sparse behind their first layers, with shared experts.
 SHARED = (*LATENT, "glm4_moe")
-SPARSE = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4_text", *SHARED)
+SPARSE = ("deepseek_v4", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4_text", *SHARED)
 # Gemma 4 is either, by a flag.
 DENSE = tuple(family for family in FAMILIES if family not in (*SPARSE, "gemma4_text"))
 BIASED = ("llama", "qwen3", "qwen3_moe", "olmoe", "gpt_oss", "gemma3_text", "gemma4_text", "llama4_text", *SHARED)
@@ -89,6 +89,8 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
     if family == "deepseek_v32":
         config |= {"index_n_heads": draw(st.sampled_from((3, 64))), "index_head_dim": draw(st.sampled_from((128, 256)))}
         config["index_topk"] = draw(st.integers(1, 4096))
+    if family == "deepseek_v4":
+        config |= _deepseek_v4(draw, heads)
     if family == "gemma4_text":
         config |= _gemma4(draw, heads, config["num_hidden_layers"])
     if family == "glm4_moe":
@@ -97,6 +99,25 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
         config["intermediate_size_mlp"] = 32 * draw(st.integers(1, 500))
         config["interleave_moe_layer_step"] = draw(st.sampled_from((1, 2)))
     return config
+
+
+def _deepseek_v4(draw, heads: int) -> dict[str, Any]:
+    """One key, compressed entries, an output through groups, experts by a table in the first layers, and streams."""
+    return {
+        "num_key_value_heads": 1,
+        "head_dim": draw(st.sampled_from((128, 512))),
+        "q_lora_rank": draw(st.sampled_from((96, 1024))),
+        "o_groups": draw(st.sampled_from([n for n in (1, 2, 4, 8) if heads % n == 0])),
+        "o_lora_rank": draw(st.sampled_from((48, 1024))),
+        "hc_mult": draw(st.integers(1, 4)),
+        "index_n_heads": draw(st.sampled_from((3, 64))),
+        "index_head_dim": draw(st.sampled_from((128, 256))),
+        "index_topk": draw(st.integers(1, 2048)),
+        "sliding_window": draw(st.integers(1, 300)),
+        "compress_ratios": [4, *draw(st.lists(st.sampled_from((0, 4, 128)), min_size=7, max_size=7))],
+        "num_hash_layers": draw(st.integers(0, 3)),
+        "moe_intermediate_size": 32 * draw(st.integers(1, 200)),
+    }
 
 
 def _gemma4(draw, heads: int, layers: int) -> dict[str, Any]:
@@ -119,7 +140,7 @@ def _gemma4(draw, heads: int, layers: int) -> dict[str, Any]:
 
 def experts_key(family: str) -> str:
     """The key of the number of routed experts."""
-    if family in SHARED:
+    if family in (*SHARED, "deepseek_v4"):
         return "n_routed_experts"
     return "num_local_experts" if family in ("mixtral", "gpt_oss", "llama4_text") else "num_experts"
 
@@ -200,8 +221,13 @@ def tensors(config: dict[str, Any]) -> list[Tensor]:
             Tensor(side),
         ]
         found += [Tensor(hidden * side), Tensor(hidden * side), Tensor(hidden)] * layers
+    if family == "deepseek_v4":
+        streams = config["hc_mult"]
+        found.append(Tensor(streams * (streams * hidden + 1) + 1, wide=True))
     for index in range(layers):
-        if family == "gemma4_text":
+        if family == "deepseek_v4":
+            found += _deepseek_v4_attention(config, index)
+        elif family == "gemma4_text":
             found += _gemma4_attention(config, index)
         else:
             found += _latent_attention(config) if family in LATENT else _grouped_attention(config, head_dim)
@@ -230,6 +256,29 @@ def _grouped_attention(config: dict[str, Any], head_dim: int) -> list[Tensor]:
     if family == "olmoe":
         found += [Tensor(heads * head_dim), Tensor(kv_heads * head_dim)]
     return found + [Tensor(heads, "tp")] * (family == "gpt_oss")
+
+
+def _deepseek_v4_attention(config: dict[str, Any], index: int) -> list[Tensor]:
+    hidden, heads, _, _, _ = (config[key] for key in _HIDDEN)
+    dim, rank, out, streams = (config[key] for key in ("head_dim", "q_lora_rank", "o_lora_rank", "hc_mult"))
+    groups = config["o_groups"]
+    found = [
+        Tensor(hidden * (rank + dim), quantised=True),
+        Tensor(rank * heads * dim, "tp", True),
+        Tensor(rank + dim),
+        Tensor(heads * dim * out, "tp", True, part="output"),
+        Tensor(groups * out * hidden, "tp", True, part="output"),
+        Tensor(heads, "tp", wide=True),
+    ]
+    mixed = (streams + 2) * streams
+    found += [Tensor(mixed * streams * hidden + mixed + 3, wide=True)] * 2
+    ratio = config["compress_ratios"][index]
+    for size in {0: [], 128: [dim], 4: [2 * dim, 2 * config["index_head_dim"]]}[ratio]:
+        found += [Tensor(2 * hidden * size), Tensor(ratio * size, wide=True), Tensor(size // (2 if ratio == 4 else 1))]
+    if ratio == 4:
+        width = config["index_n_heads"]
+        found += [Tensor(rank * width * config["index_head_dim"], quantised=True), Tensor(width * hidden)]
+    return found
 
 
 def _gemma4_attention(config: dict[str, Any], index: int) -> list[Tensor]:
@@ -307,8 +356,11 @@ def _feed_forward(config: dict[str, Any], index: int) -> list[Tensor]:
         found += _dense(config, config["n_shared_experts"] * size)
     if family in SHARED and family != "deepseek_v2":
         found.append(Tensor(0, buffer=experts))
-    if family == "llama4_text":
+    if family in ("llama4_text", "deepseek_v4"):
         found += _dense(config, size)
+    if family == "deepseek_v4":
+        table = index < config["num_hash_layers"]
+        found.append(Tensor(0, buffer=config["vocab_size"] * top_k if table else experts, looked_up=table))
     if family == "gpt_oss":
         found += [Tensor(experts), Tensor(experts * 2 * size, "experts", False, experts, top_k)]
         found.append(Tensor(experts * hidden, "whole experts", False, experts, top_k))

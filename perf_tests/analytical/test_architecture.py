@@ -98,6 +98,24 @@ DEFAULTS = {
         "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
         "tie_word_embeddings": True,
     },
+    "deepseek_v4": {
+        "num_key_value_heads": 1,
+        "head_dim": 512,
+        "q_lora_rank": 1024,
+        "o_groups": 8,
+        "o_lora_rank": 1024,
+        "hc_mult": 4,
+        "index_n_heads": 64,
+        "index_head_dim": 128,
+        "index_topk": 512,
+        "sliding_window": 128,
+        "compress_ratios": [128, 128] + [128, 4] * 14,
+        "num_hash_layers": 3,
+        "n_routed_experts": 256,
+        "num_experts_per_tok": 6,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 2048,
+    },
     "gemma4_text": {
         "num_key_value_heads": 4,
         "head_dim": 256,
@@ -305,7 +323,24 @@ def inside(config, key, **changes):
             "x: index_head_dim: expected a multiple of 128",
         ),
         (DEEPSEEK | {"model_type": "deepseek_v32", "q_lora_rank": None}, "x: q_lora_rank: expected a positive integer"),
-        (DEEPSEEK | {"model_type": "deepseek_v4"}, "x: model_type: expected one of .*, found 'deepseek_v4'"),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "o_groups": 3},
+            "x: o_groups: 64 attention heads are not a multiple of 3",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "compress_ratios": [2] * 30},
+            "x: compress_ratios: expected 0, 4 or 128",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "layer_types": ["full_attention"] * 30},
+            "x: layer_types: expected one of",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "compress_rate_csa": 8},
+            "x: compress_rate_csa: entries of other than 4",
+        ),
+        (MINIMAL | {"model_type": "deepseek_v4", "n_shared_experts": 2}, "x: n_shared_experts: expected 1"),
+        (MINIMAL | {"model_type": "deepseek_v4", "kv_lora_rank": 512}, "x: kv_lora_rank: not a plain deepseek_v4"),
         (MINIMAL | {"model_type": "llama4_text"}, "x: intermediate_size_mlp: expected a positive integer, found None"),
     ],
 )
@@ -374,7 +409,7 @@ def test_the_shipped_models_are_what_they_are_called():
 def test_which_families_have_shared_experts(family):
     config = QWEN_MOE | NEEDED.get(family, {}) | {"model_type": family, "num_local_experts": 8}
     found = {layer.mlp_size for layer in from_config(config, "x").sparse_layers}
-    shared = {"qwen2_moe": 5632, "llama4_text": 128, "deepseek_v2": 128}
+    shared = {"deepseek_v4": 64, "qwen2_moe": 5632, "llama4_text": 128, "deepseek_v2": 128}
     assert found == {shared.get(family, 64 if family in SHARED else 0)}
 
 
