@@ -110,6 +110,8 @@ DEFAULTS = {
         "index_topk": 512,
         "sliding_window": 128,
         "compress_ratios": [128, 128] + [128, 4] * 14,
+        # As transformers saves it.
+        "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
         "num_hash_layers": 3,
         "n_routed_experts": 256,
         "num_experts_per_tok": 6,
