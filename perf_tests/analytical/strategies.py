@@ -25,12 +25,13 @@ EFFICIENCIES = (
     "attention_compute",
     "all_reduce_bandwidth",
 )
-LATENT = ("deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite")
+LATENT = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite")
 # Sparse behind their first layers, with shared experts.
 SHARED = (*LATENT, "glm4_moe")
-SPARSE = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4_text", *SHARED)
-DENSE = tuple(family for family in FAMILIES if family not in SPARSE)
-BIASED = ("llama", "qwen3", "qwen3_moe", "olmoe", "gpt_oss", "gemma3_text", "llama4_text", *SHARED)
+SPARSE = ("deepseek_v4", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4_text", *SHARED)
+# Gemma 4 is either, by a flag.
+DENSE = tuple(family for family in FAMILIES if family not in (*SPARSE, "gemma4_text"))
+BIASED = ("llama", "qwen3", "qwen3_moe", "olmoe", "gpt_oss", "gemma3_text", "gemma4_text", "llama4_text", *SHARED)
 GPUS = tuple(hardware().gpu)
 SIZES = (1, 2, 4, 8)
 
@@ -54,7 +55,7 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
         "intermediate_size": 32 * draw(st.integers(1, 500)),
         "tie_word_embeddings": draw(st.booleans()),
     }
-    always = ("qwen3", "gpt_oss", "gemma3_text", "llama4_text")
+    always = ("qwen3", "gpt_oss", "gemma3_text", "gemma4_text", "llama4_text")
     if family in always or (family not in ("olmoe", *LATENT) and draw(st.booleans())):
         config["head_dim"] = draw(st.sampled_from((32, 80, 128)))
     if family in BIASED:
@@ -81,10 +82,17 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
         layers = config["num_hidden_layers"]
         config["mlp_layer_types"] = draw(st.lists(kinds, min_size=layers, max_size=layers))
     if family in LATENT:
-        config["q_lora_rank"] = draw(st.sampled_from((None, 384, 1536)))
+        config["q_lora_rank"] = draw(st.sampled_from((384, 1536, *[None] * (family != "deepseek_v32"))))
         config |= {"kv_lora_rank": draw(st.sampled_from((256, 512)))}
         config |= {f"qk_{part}_head_dim": draw(st.sampled_from((32, 64, 192))) for part in ("nope", "rope")}
         config |= {"v_head_dim": draw(st.sampled_from((48, 128))), "num_key_value_heads": heads}
+    if family == "deepseek_v32":
+        config |= {"index_n_heads": draw(st.sampled_from((3, 64))), "index_head_dim": draw(st.sampled_from((128, 256)))}
+        config["index_topk"] = draw(st.integers(1, 4096))
+    if family == "deepseek_v4":
+        config |= _deepseek_v4(draw, heads)
+    if family == "gemma4_text":
+        config |= _gemma4(draw, heads, config["num_hidden_layers"])
     if family == "glm4_moe":
         config["use_qk_norm"] = draw(st.booleans())
     if family == "llama4_text":
@@ -93,9 +101,46 @@ def configs(draw, families=FAMILIES) -> dict[str, Any]:
     return config
 
 
+def _deepseek_v4(draw, heads: int) -> dict[str, Any]:
+    """One key, compressed entries, an output through groups, experts by a table in the first layers, and streams."""
+    return {
+        "num_key_value_heads": 1,
+        "head_dim": draw(st.sampled_from((128, 512))),
+        "q_lora_rank": draw(st.sampled_from((96, 1024))),
+        "o_groups": draw(st.sampled_from([n for n in (1, 2, 4, 8) if heads % n == 0])),
+        "o_lora_rank": draw(st.sampled_from((48, 1024))),
+        "hc_mult": draw(st.integers(1, 4)),
+        "index_n_heads": draw(st.sampled_from((3, 64))),
+        "index_head_dim": draw(st.sampled_from((128, 256))),
+        "index_topk": draw(st.integers(1, 2048)),
+        "sliding_window": draw(st.integers(1, 300)),
+        "compress_ratios": [4, *draw(st.lists(st.sampled_from((0, 4, 128)), min_size=7, max_size=7))],
+        "num_hash_layers": draw(st.integers(0, 3)),
+        "moe_intermediate_size": 32 * draw(st.integers(1, 200)),
+    }
+
+
+def _gemma4(draw, heads: int, layers: int) -> dict[str, Any]:
+    """What is its own: heads of layers of full context, borrowed keys, inputs of each layer, experts beside the dense MLP."""
+    own = {
+        "global_head_dim": draw(st.sampled_from((96, 256))),
+        "attention_k_eq_v": draw(st.booleans()),
+        "num_global_key_value_heads": draw(st.sampled_from((None, 1, heads))),
+        "num_kv_shared_layers": draw(st.integers(0, layers - 1)),
+        "use_double_wide_mlp": draw(st.booleans()),
+        "hidden_size_per_layer_input": draw(st.sampled_from((0, 24))),
+        "vocab_size_per_layer_input": draw(st.integers(8, 8000)) * 8,
+        "enable_moe_block": draw(st.booleans()),
+    }
+    if own["enable_moe_block"]:
+        own |= {"num_experts": 8 * draw(st.sampled_from((1, 2, 16))), "top_k_experts": draw(st.integers(1, 8))}
+        own["moe_intermediate_size"] = 32 * draw(st.integers(1, 200))
+    return own
+
+
 def experts_key(family: str) -> str:
     """The key of the number of routed experts."""
-    if family in SHARED:
+    if family in (*SHARED, "deepseek_v4"):
         return "n_routed_experts"
     return "num_local_experts" if family in ("mixtral", "gpt_oss", "llama4_text") else "num_experts"
 
@@ -148,12 +193,16 @@ class Tensor:
     buffer: int = 0
     # Whether the parameters are in 32 bits too.
     wide: bool = False
+    # Of a tensor that is spread by KV head, where they aren't the model's; and how often engines load it.
+    kv_heads: int = 0
+    copies: int = 1
 
     def bytes(self, precision: Precision) -> float:
         quantised = self.quantised and self.part not in precision.plain
         if self.wide:
             return 4 * self.count
-        return self.count * (precision.matrix_bytes if quantised else precision.other_bytes) + 4 * self.buffer
+        size = precision.matrix_bytes if quantised else precision.other_bytes
+        return self.copies * self.count * size + 4 * self.buffer
 
 
 def tensors(config: dict[str, Any]) -> list[Tensor]:
@@ -164,9 +213,25 @@ def tensors(config: dict[str, Any]) -> list[Tensor]:
     found = [Tensor(vocab * hidden, "tp", looked_up=not config["tie_word_embeddings"]), Tensor(hidden)]
     if not config["tie_word_embeddings"]:
         found.append(Tensor(vocab * hidden, "tp"))
+    if side := config.get("hidden_size_per_layer_input"):
+        rows = config["vocab_size_per_layer_input"]
+        found += [
+            Tensor(rows * layers * side, "tp", looked_up=True),
+            Tensor(hidden * layers * side, "tp"),
+            Tensor(side),
+        ]
+        found += [Tensor(hidden * side), Tensor(hidden * side), Tensor(hidden)] * layers
+    if family == "deepseek_v4":
+        streams = config["hc_mult"]
+        found.append(Tensor(streams * (streams * hidden + 1) + 1, wide=True))
     for index in range(layers):
-        found += _latent_attention(config) if family in LATENT else _grouped_attention(config, head_dim)
-        found += [Tensor(hidden)] * (4 if family == "gemma3_text" else 2)
+        if family == "deepseek_v4":
+            found += _deepseek_v4_attention(config, index)
+        elif family == "gemma4_text":
+            found += _gemma4_attention(config, index)
+        else:
+            found += _latent_attention(config) if family in LATENT else _grouped_attention(config, head_dim)
+        found += [Tensor(hidden)] * (4 if family.startswith("gemma") else 2)
         found += _feed_forward(config, index)
     return found
 
@@ -193,6 +258,50 @@ def _grouped_attention(config: dict[str, Any], head_dim: int) -> list[Tensor]:
     return found + [Tensor(heads, "tp")] * (family == "gpt_oss")
 
 
+def _deepseek_v4_attention(config: dict[str, Any], index: int) -> list[Tensor]:
+    hidden, heads, _, _, _ = (config[key] for key in _HIDDEN)
+    dim, rank, out, streams = (config[key] for key in ("head_dim", "q_lora_rank", "o_lora_rank", "hc_mult"))
+    groups = config["o_groups"]
+    found = [
+        Tensor(hidden * (rank + dim), quantised=True),
+        Tensor(rank * heads * dim, "tp", True),
+        Tensor(rank + dim),
+        Tensor(heads * dim * out, "tp", True, part="output"),
+        Tensor(groups * out * hidden, "tp", True, part="output"),
+        Tensor(heads, "tp", wide=True),
+    ]
+    mixed = (streams + 2) * streams
+    found += [Tensor(mixed * streams * hidden + mixed + 3, wide=True)] * 2
+    ratio = config["compress_ratios"][index]
+    for size in {0: [], 128: [dim], 4: [2 * dim, 2 * config["index_head_dim"]]}[ratio]:
+        found += [Tensor(2 * hidden * size), Tensor(ratio * size, wide=True), Tensor(size // (2 if ratio == 4 else 1))]
+    if ratio == 4:
+        width = config["index_n_heads"]
+        found += [Tensor(rank * width * config["index_head_dim"], quantised=True), Tensor(width * hidden)]
+    return found
+
+
+def _gemma4_attention(config: dict[str, Any], index: int) -> list[Tensor]:
+    hidden, heads, kv_heads, layers, _ = (config[key] for key in _HIDDEN)
+    full, one = index % 6 == 5 or index == layers - 1, config["attention_k_eq_v"]
+    dim = config["global_head_dim"] if full else config["head_dim"]
+    if full and one:
+        kv_heads = config["num_global_key_value_heads"] or kv_heads
+    biased = config["attention_bias"]
+    found = [
+        Tensor(heads * dim * hidden, "tp", True),
+        Tensor(hidden * heads * dim, "tp", True, part="output"),
+        Tensor(dim),
+    ]
+    found += [Tensor(heads * dim, "tp"), Tensor(hidden)] * biased
+    if index < layers - config["num_kv_shared_layers"]:
+        twice = 2 if full and one else 1
+        keys = [Tensor(kv_heads * dim * hidden, "kv", True, kv_heads=kv_heads, copies=twice)]
+        keys += [Tensor(kv_heads * dim, "kv", kv_heads=kv_heads, copies=twice)] * biased
+        found += [*keys * (3 - twice), Tensor(dim)]
+    return found
+
+
 def _latent_attention(config: dict[str, Any]) -> list[Tensor]:
     hidden, heads, rank, query_rank = (
         config[key] for key in ("hidden_size", "num_attention_heads", "kv_lora_rank", "q_lora_rank")
@@ -209,11 +318,17 @@ def _latent_attention(config: dict[str, Any]) -> list[Tensor]:
     found.append(Tensor((query_rank or hidden) * heads * (plain + rotary), "tp", True))
     if config["attention_bias"]:
         found += [Tensor(rank + rotary), Tensor(hidden), Tensor(query_rank or 0)]
+    if "index_topk" in config:
+        width, dim = config["index_n_heads"], config["index_head_dim"]
+        found += [Tensor(query_rank * width * dim, quantised=True), Tensor(hidden * (width + dim))]
+        found.append(Tensor(2 * dim, wide=True))
     return found
 
 
 def is_sparse(config: dict[str, Any], index: int) -> bool:
     family = config["model_type"]
+    if family == "gemma4_text":
+        return bool(config["enable_moe_block"])
     if family == "glm4_moe_lite":
         return config["mlp_layer_types"][index] == "sparse"
     if family in SHARED:
@@ -226,6 +341,9 @@ def is_sparse(config: dict[str, Any], index: int) -> bool:
 
 def _feed_forward(config: dict[str, Any], index: int) -> list[Tensor]:
     family, hidden, size = config["model_type"], config["hidden_size"], config["intermediate_size"]
+    if family == "gemma4_text":
+        wide = config["use_double_wide_mlp"] and index >= config["num_hidden_layers"] - config["num_kv_shared_layers"]
+        return _dense(config, size * (1 + wide)) + (_beside(config) if config["enable_moe_block"] else [])
     if not is_sparse(config, index):
         return _dense(config, config.get("intermediate_size_mlp", size))
     experts, top_k = config[experts_key(family)], config["num_experts_per_tok"]
@@ -238,12 +356,22 @@ def _feed_forward(config: dict[str, Any], index: int) -> list[Tensor]:
         found += _dense(config, config["n_shared_experts"] * size)
     if family in SHARED and family != "deepseek_v2":
         found.append(Tensor(0, buffer=experts))
-    if family == "llama4_text":
+    if family in ("llama4_text", "deepseek_v4"):
         found += _dense(config, size)
+    if family == "deepseek_v4":
+        table = index < config["num_hash_layers"]
+        found.append(Tensor(0, buffer=config["vocab_size"] * top_k if table else experts, looked_up=table))
     if family == "gpt_oss":
         found += [Tensor(experts), Tensor(experts * 2 * size, "experts", False, experts, top_k)]
         found.append(Tensor(experts * hidden, "whole experts", False, experts, top_k))
     return found
+
+
+def _beside(config: dict[str, Any]) -> list[Tensor]:
+    experts, hidden = config["num_experts"], config["hidden_size"]
+    size = experts * config["moe_intermediate_size"] * hidden
+    matrix = Tensor(size, "experts", True, experts, config["top_k_experts"], part="experts")
+    return [matrix] * 3 + [Tensor(experts * hidden), Tensor(hidden), Tensor(experts)] + [Tensor(hidden)] * 3
 
 
 def _dense(config: dict[str, Any], size: int) -> list[Tensor]:
@@ -263,11 +391,12 @@ def kv_heads_of_one_gpu(heads: int, kv_heads: int, tp: int) -> int:
 
 def share(tensor: Tensor, architecture: Architecture, parallel: Parallel) -> float:
     """The part of ``tensor`` that one GPU holds."""
-    held = kv_heads_of_one_gpu(architecture.heads, architecture.kv_heads, parallel.tp)
+    kv_heads = tensor.kv_heads or architecture.kv_heads
+    held = kv_heads_of_one_gpu(architecture.heads, kv_heads, parallel.tp)
     return {
         "copied": 1.0,
         "tp": 1 / parallel.tp,
-        "kv": held / architecture.kv_heads,
+        "kv": held / kv_heads,
         "experts": 1 / max(parallel.tp, parallel.ep),
         "whole experts": 1 / parallel.ep,
     }[tensor.spread]

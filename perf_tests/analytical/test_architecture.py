@@ -32,7 +32,10 @@ NEEDED = {
     "qwen3_moe": QWEN_MOE,
     "deepseek_v2": {"moe_intermediate_size": 64, "num_experts_per_tok": 6},
     "llama4_text": {"intermediate_size_mlp": 256},
-} | {key: {"moe_intermediate_size": 64} for key in ("deepseek_v3", "kimi_k2", "glm4_moe", "glm4_moe_lite")}
+} | {
+    key: {"moe_intermediate_size": 64}
+    for key in ("deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe", "glm4_moe_lite")
+}
 LATENT_SIZES = {
     "q_lora_rank": 1536,
     "kv_lora_rank": 512,
@@ -95,6 +98,41 @@ DEFAULTS = {
         "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
         "tie_word_embeddings": True,
     },
+    "deepseek_v4": {
+        "num_key_value_heads": 1,
+        "head_dim": 512,
+        "q_lora_rank": 1024,
+        "o_groups": 8,
+        "o_lora_rank": 1024,
+        "hc_mult": 4,
+        "index_n_heads": 64,
+        "index_head_dim": 128,
+        "index_topk": 512,
+        "sliding_window": 128,
+        "compress_ratios": [128, 128] + [128, 4] * 14,
+        # As transformers saves it.
+        "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
+        "num_hash_layers": 3,
+        "n_routed_experts": 256,
+        "num_experts_per_tok": 6,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 2048,
+    },
+    "gemma4_text": {
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "attention_bias": False,
+        "attention_k_eq_v": False,
+        "sliding_window": 512,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
+        "num_kv_shared_layers": 0,
+        "use_double_wide_mlp": False,
+        "enable_moe_block": False,
+        "hidden_size_per_layer_input": 256,
+        "vocab_size_per_layer_input": 262_144,
+        "tie_word_embeddings": True,
+    },
     "llama4_text": {
         "num_key_value_heads": 8,
         "head_dim": 128,
@@ -107,6 +145,7 @@ DEFAULTS = {
     },
 }
 DEFAULTS["kimi_k2"] = DEFAULTS["deepseek_v3"]
+DEFAULTS["deepseek_v32"] = DEFAULTS["deepseek_v3"] | {"index_n_heads": 64, "index_head_dim": 128, "index_topk": 2048}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -158,6 +197,8 @@ NARROW_FIRST = ["sliding_attention"] + ["full_attention"] * 29
         ({"model_type": "gpt_oss", "sliding_window": 64, "layer_types": NARROW_FIRST}, [64] + [0] * 29),
         ({"model_type": "gemma3_text", "sliding_window": 512}, ([512] * 5 + [0]) * 5),
         ({"model_type": "gemma3_text", "sliding_window": 512, "sliding_window_pattern": 2}, [512, 0] * 15),
+        ({"model_type": "gemma4_text"}, ([512] * 5 + [0]) * 5),
+        ({"model_type": "gemma4_text", "layer_types": NARROW_FIRST[:1] * 30}, [512] * 29 + [0]),
         ({"model_type": "llama4_text", "intermediate_size_mlp": 64}, [8192, 8192, 8192, 0] * 7 + [8192] * 2),
         ({"model_type": "llama4_text", "attention_chunk_size": None}, [0] * 30),
     ],
@@ -172,7 +213,6 @@ def test_attention_windows(changes, windows):
     [
         ({}, "x: model_type: expected one of llama, mistral, .*, found None"),
         (LLAMA | {"model_type": "gpt2"}, "x: model_type: expected one of .*, found 'gpt2'"),
-        (LLAMA | {"model_type": "deepseek_v32"}, "x: model_type: expected one of .*, found 'deepseek_v32'"),
         (LLAMA | {"model_type": ["llama"]}, "x: model_type: expected one of"),
         (LLAMA | {"kv_lora_rank": 512}, "x: kv_lora_rank: not a plain llama decoder"),
         (LLAMA | {"q_lora_rank": 1536}, "x: q_lora_rank: not a plain llama decoder"),
@@ -204,6 +244,7 @@ def test_what_is_unknown_or_impossible_is_refused_in_one_line(config, message):
     assert "\n" not in str(caught.value)
 
 
+GEMMA4 = MINIMAL | {"model_type": "gemma4_text", "num_key_value_heads": 8}
 DEEPSEEK = MINIMAL | NEEDED["deepseek_v3"] | {"model_type": "deepseek_v3"}
 GEMMA = {
     "model_type": "gemma3",
@@ -257,6 +298,51 @@ def inside(config, key, **changes):
             MINIMAL | {"model_type": "gemma3_text", "use_bidirectional_attention": True},
             "x: use_bidirectional_attention: not a plain gemma3_text decoder",
         ),
+        (
+            GEMMA4 | {"use_bidirectional_attention": "all"},
+            "x: use_bidirectional_attention: not a plain gemma4_text decoder",
+        ),
+        (
+            GEMMA4 | {"per_layer_config": {"5": {"head_dim": 512}}},
+            "x: per_layer_config: not a plain gemma4_text decoder",
+        ),
+        (GEMMA4 | {"num_kv_shared_layers": 30}, "x: num_kv_shared_layers: 30 of 30 layers"),
+        (GEMMA4 | {"enable_moe_block": True}, "x: num_experts: expected a positive integer, found None"),
+        (
+            GEMMA4 | {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 8, "moe_intermediate_size": 64},
+            "x: top_k_experts: 8 of 4 experts",
+        ),
+        (
+            {"model_type": "gemma4", "text_config": GEMMA4, "vision_config": {}, "audio_config": {"hidden_size": 1024}},
+            "x: audio_config: what hears is not known here",
+        ),
+        (
+            {"model_type": "gemma4", "text_config": GEMMA4, "vision_config": {"attention_bias": True}},
+            "x: vision_config.attention_bias: expected false",
+        ),
+        (
+            DEEPSEEK | {"model_type": "deepseek_v32", "index_head_dim": 100},
+            "x: index_head_dim: expected a multiple of 128",
+        ),
+        (DEEPSEEK | {"model_type": "deepseek_v32", "q_lora_rank": None}, "x: q_lora_rank: expected a positive integer"),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "o_groups": 3},
+            "x: o_groups: 64 attention heads are not a multiple of 3",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "compress_ratios": [2] * 30},
+            "x: compress_ratios: expected 0, 4 or 128",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "layer_types": ["full_attention"] * 30},
+            "x: layer_types: expected one of",
+        ),
+        (
+            MINIMAL | {"model_type": "deepseek_v4", "compress_rate_csa": 8},
+            "x: compress_rate_csa: entries of other than 4",
+        ),
+        (MINIMAL | {"model_type": "deepseek_v4", "n_shared_experts": 2}, "x: n_shared_experts: expected 1"),
+        (MINIMAL | {"model_type": "deepseek_v4", "kv_lora_rank": 512}, "x: kv_lora_rank: not a plain deepseek_v4"),
         (MINIMAL | {"model_type": "llama4_text"}, "x: intermediate_size_mlp: expected a positive integer, found None"),
     ],
 )
@@ -325,7 +411,7 @@ def test_the_shipped_models_are_what_they_are_called():
 def test_which_families_have_shared_experts(family):
     config = QWEN_MOE | NEEDED.get(family, {}) | {"model_type": family, "num_local_experts": 8}
     found = {layer.mlp_size for layer in from_config(config, "x").sparse_layers}
-    shared = {"qwen2_moe": 5632, "llama4_text": 128, "deepseek_v2": 128}
+    shared = {"deepseek_v4": 64, "qwen2_moe": 5632, "llama4_text": 128, "deepseek_v2": 128}
     assert found == {shared.get(family, 64 if family in SHARED else 0)}
 
 

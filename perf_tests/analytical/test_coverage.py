@@ -1,5 +1,6 @@
 """Distinct experts of a batch: every possible routing counted, and the limits."""
 
+import math
 from itertools import combinations, product
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.analytical.coverage import busiest_choices, busiest_experts, distinct_experts
+from fixtures.analytical.coverage import busiest_choices, busiest_experts, distinct_experts, tiles
 
 pytestmark = pytest.mark.cpu
 
@@ -96,3 +97,26 @@ def test_of_many_tokens_every_rank_has_its_share_of_choices():
     assert busiest_choices(8, 2, 100, 1) == 1
     assert 1 < busiest_choices(8, 2, 10**6, 4) < 1.01
     assert busiest_choices(8, 2, 0.01, 4) == 4, "no more than all"
+
+
+@given(st.integers(1, 600), st.floats(0.01, 1.0), st.sampled_from((16, 32, 64, 128)))
+@settings(max_examples=100)
+def test_tiles_are_those_of_every_number_of_tokens_by_its_probability(tokens, share, rows):
+    """By the binomial distribution itself; the normal one in its place is off by little."""
+    exact = sum(
+        math.comb(tokens, n) * share**n * (1 - share) ** (tokens - n) * math.ceil(n / rows) for n in range(tokens + 1)
+    )
+    assert tiles(share, tokens, rows) == pytest.approx(exact, rel=0.01, abs=0.02)
+
+
+@given(st.floats(0, 5000), st.floats(0.001, 1.0), st.sampled_from((16, 64)))
+def test_tiles_hold_all_rows_and_at_most_one_of_an_expert_is_not_full(tokens, share, rows):
+    found = tiles(share, tokens, rows)
+    assert share * tokens / rows - 0.02 <= found <= share * tokens / rows + 1
+    assert found <= tiles(share, tokens, rows // 2) + 0.02
+
+
+def test_an_expert_of_32_tokens_has_a_tile_of_64_rows_and_one_of_64_one_and_a_half():
+    """Mixtral's at 128 and 256 tokens: every second row is padding, and every third."""
+    assert tiles(0.25, 128, 64) == pytest.approx(1, abs=1e-3)
+    assert tiles(0.25, 256, 64) == pytest.approx(1.47, abs=0.01)

@@ -46,7 +46,7 @@ def test_every_figure_names_a_source_that_there_is():
         if not path.endswith((".stall_seconds", ".launch_seconds"))
     ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
-    assert len(found) == 1 + 25 * len(GPUS) + rates + 4 * sum(
+    assert len(found) == 1 + 26 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )

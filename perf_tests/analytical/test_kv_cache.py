@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fixtures.analytical import kv_cache, memory
@@ -43,9 +43,48 @@ def test_a_latent_is_cached_once_for_all_heads_and_on_every_card():
     assert memory.kv_bytes_per_token(deepseek, eight) == 61 * 576
 
 
+def test_an_index_keeps_a_key_of_eight_bits_and_its_scale_beside_each_latent_and_reads_every_one_of_them():
+    sparse = from_config(PUBLISHED["DeepSeek-V3.2"]["config"], "x")
+    assert memory.kv_bytes_per_token(sparse, BF16) == 61 * (576 * 2 + 128 + 4)
+    # In 8 bits vLLM's kernel of sparse attention takes 656 bytes of a latent (mla_attention.py), which of others are 576.
+    assert memory.kv_bytes_per_token(sparse, dataclasses.replace(BF16, kv_bytes=1.0)) == 61 * (656 + 128 + 4)
+    assert memory.kv_bytes_per_token_per_gpu(sparse, BF16, Parallel(8)) == memory.kv_bytes_per_token(sparse, BF16)
+    assert memory.kv_bytes_read(sparse, BF16, Parallel(8), 3, 1000) == 3 * 61 * 1000 * (576 * 2 + 132)
+    assert memory.kv_bytes_read(sparse, BF16, Parallel(8), 3, 100_000) == 3 * 61 * (2048 * 576 * 2 + 100_000 * 132)
+
+
+def test_compressed_entries_by_hand():
+    """DeepSeek V4 Flash: 21 layers with an entry and an index's key for 4 tokens, 20 with an entry for 128, two with none."""
+    flash = from_config(PUBLISHED["DeepSeek-V4-Flash"]["config"], "x")
+    assert [layer.compression for layer in flash.layers].count(4) == 21
+    assert [layer.compression for layer in flash.layers].count(128) == 20
+    # 448 numbers in 8 bits, 64 in 16, and eight bytes of scales; keys of 128 numbers in 8 bits and a scale.
+    entry, key = 448 + 2 * 64 + 8, 132
+    assert memory.kv_bytes_per_token(flash, BF16) == 21 * (entry + key) / 4 + 20 * entry / 128
+    assert memory.kv_bytes_per_token_per_gpu(flash, BF16, Parallel(8)) == memory.kv_bytes_per_token(flash, BF16)
+    # Of 12,800 tokens each layer reads its last 128, and 512 chosen entries of 3,200 whose keys are all read, or 100 entries.
+    read = 43 * 128 * entry + 21 * (512 * entry + 3200 * key) + 20 * 100 * entry
+    assert memory.kv_bytes_read(flash, BF16, Parallel(), 1, 12_800) == read
+    short = 43 * 64 * entry + 21 * 16 * (entry + key) + 20 * 0.5 * entry
+    assert memory.kv_bytes_read(flash, BF16, Parallel(), 1, 64) == short
+
+
+def test_layers_of_full_context_have_heads_of_their_own_and_those_that_borrow_keep_nothing():
+    """Gemma 4 by hand: 25 layers of 8 heads of 256 and 5 of 2 heads of 512; 12 and 3 of 35 layers that keep anything."""
+    mixture = from_config(PUBLISHED["gemma-4-26B-A4B"]["config"], "x")
+    assert memory.kv_bytes_per_token(mixture, BF16) == 2 * 2 * (25 * 8 * 256 + 5 * 2 * 512)
+    # Of four cards each has two heads of the one kind, and one of the other, of which there are two copies.
+    assert memory.kv_bytes_per_token_per_gpu(mixture, BF16, Parallel(4)) == 2 * 2 * (25 * 2 * 256 + 5 * 1 * 512)
+    small = from_config(PUBLISHED["gemma-4-E2B, text alone"]["config"], "x")
+    assert memory.kv_bytes_per_token(small, BF16) == 2 * 2 * (12 * 256 + 3 * 512)
+    # All 35 layers read.
+    assert memory.kv_bytes_read(small, BF16, Parallel(), 1, 400) == 2 * 2 * 400 * (28 * 256 + 7 * 512)
+
+
 @given(architectures(), st.integers(1, 64), st.sampled_from(list(PRECISIONS.values())))
 def test_layers_that_are_all_alike_hold_what_a_token_takes(architecture, gib, form):
-    layers = tuple(dataclasses.replace(layer, window=0) for layer in architecture.layers)
+    assume(not architecture.compressed)
+    layers = tuple(dataclasses.replace(layer, window=0, head_dim=0, kv_heads=0) for layer in architecture.layers)
     plain = dataclasses.replace(architecture, layers=layers)
     tokens = kv_cache.reported_tokens(plain, form, Parallel(), gib * GIB, 4096, 8192)
     each = memory.kv_bytes_per_token(plain, form)

@@ -13,6 +13,7 @@ from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import MXFP4, NVFP4, PER_BLOCK, PRECISIONS, Storage, precision
 from fixtures.analytical.quantization import precision_of_file
 from fixtures.analytical.tensors import of_layer
+from fixtures.errors import UsageError
 from perf_tests.analytical.models import LLAMA_8B
 
 pytestmark = pytest.mark.cpu
@@ -39,7 +40,7 @@ def test_bytes_of_gpt_oss_experts_are_those_of_vllm():
     architecture = from_config(config, "x")
     found = precision_of_file(config, architecture, "x")
     experts = [tensor for tensor in of_layer(architecture, architecture.layers[0]) if tensor.experts]
-    sizes = [32 * found.bytes(each.part, *each.shard(architecture, Parallel())) for each in experts]
+    sizes = [32 * found.bytes(each.part, *each.shard(Parallel())) for each in experts]
     assert sum(sizes) == entry["bytes"]
     assert (found.name, found.tensor_core) == ("mxfp4", "bf16")
     # 24 layers of them, and the rest in 16 bits.
@@ -62,6 +63,21 @@ def test_the_quantised_file_of_deepseek_by_hand():
     )
     held = sum(max(each.experts, 1) * found.bytes(each.part, each.rows, each.columns) for each in matrices)
     assert held == expected
+
+
+def test_experts_in_a_format_of_their_own_by_hand():
+    """DeepSeek V4 Flash as published: experts in mxfp4, a byte of scale for 32 weights, beside blocks of fp8."""
+    config = PUBLISHED["DeepSeek-V4-Flash"]["config"]
+    architecture = from_config(config, "x")
+    found = precision_of_file(config, architecture, "x")
+    assert (found.name, found.storage, found.experts) == ("fp8-block, experts in mxfp4", PER_BLOCK, MXFP4)
+    experts = 43 * 256 * 3 * 2048 * 4096
+    in_fp8 = precision_of_file(config | {"expert_dtype": "fp8"}, architecture, "x")
+    less = memory.weight_bytes(architecture, in_fp8) - memory.weight_bytes(architecture, found)
+    assert less == experts * (1 + 4 / 128**2) - experts * 17 / 32
+    assert (found.of("experts").tensor_core, found.of("mlp").tensor_core) == ("bf16", "fp8")
+    with pytest.raises(UsageError, match="^x: expert_dtype: expected fp4 or fp8 beside blocks of fp8, found 'int4'; "):
+        precision_of_file(config | {"expert_dtype": "int4"}, architecture, "x")
 
 
 @pytest.mark.parametrize(

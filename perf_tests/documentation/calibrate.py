@@ -6,8 +6,8 @@
 constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
-``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with expert parallelism
-at TP=2, found on a grid.
+``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with whole experts
+beside split attention, at TP=2 and TP=4, found on a grid.
 
 ``vllm-0.33`` is fitted on Llama-3.1-8B's batches at TP=2 on a pair of H200, for models on several cards alone; on one card it
 stands where ``vllm-0.26`` does.
@@ -51,6 +51,7 @@ NEWEST_VLLM = "vllm-0.33"
 ON_SEVERAL = {NEWEST_VLLM: (evidence.SETS / "vllm-0.33.0-random", {"h200x2": "h200"}, Parallel(2))}
 # Mixtral with whole experts, which is no platform's.
 PAIRS = {"h200x2": "h200", "h100-80gb-hbm3x2": "h100"}
+FOUR = {"h200x4": "h200"}
 WHOLE = ("moe_whole_seconds", "moe_whole_compute")
 ON_ONE = Parallel()
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
@@ -256,12 +257,22 @@ def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[
     return steps * 5e-6, compute
 
 
-def fit_whole(hosts: dict[str, HostTerm]) -> tuple[float, float]:
+def whole() -> tuple[Point, ...]:
+    """All boots of Mixtral with whole experts beside split attention."""
+    of, _, _ = ON_SEVERAL[NEWEST_VLLM]
+    return (
+        *_boots(VLLM, evidence.CURRENT, PAIRS, Parallel(2, 2)),
+        *_boots(NEWEST_VLLM, of, FOUR, Parallel(4, 4)),
+    )
+
+
+def fit_whole(hosts: Mapping[str, Mapping[str, HostTerm]]) -> tuple[float, float]:
     """``moe_whole_seconds`` and ``moe_whole_compute``: least absolute errors of log time, to 5 us and 2.5% of the peak.
 
-    Not their squares: with dummy weights one batch of 256 took a third longer than with split experts.
+    ``hosts`` are those of each platform, by card. Not their squares: with dummy weights one batch of 256 took a third longer
+    than with split experts.
     """
-    points = list(_boots(VLLM, evidence.CURRENT, PAIRS, Parallel(2, 2)))
+    points = whole()
 
     def loss(candidate: tuple[int, int]) -> float:
         values = (candidate[0] * 5e-6, candidate[1] / 40)
@@ -269,7 +280,7 @@ def fit_whole(hosts: dict[str, HostTerm]) -> tuple[float, float]:
         errors = []
         for p in points:
             setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
-            if expected := expect(setup, hosts[p.card], p.workload, p.kv_tokens, MAX_MODEL_LEN):
+            if expected := expect(setup, hosts[p.platform][p.card], p.workload, p.kv_tokens, MAX_MODEL_LEN):
                 errors.append(math.log(1 + expected.error(p.metrics[expected.metric])))
         return sum(map(abs, errors))
 
@@ -394,7 +405,10 @@ def main() -> None:
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
     unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
-    print("whole experts:", dict(zip(WHOLE, fit_whole(fitted(VLLM)), strict=True)))
+    print(
+        "whole experts:",
+        dict(zip(WHOLE, fit_whole({platform: fitted(platform) for platform in (VLLM, NEWEST_VLLM)}), strict=True)),
+    )
     print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 

@@ -71,7 +71,7 @@ def constants() -> Constants:
         found |= {(f"platform.document.gpu.{machine}", f"{name}_seconds"): value for name, value in values.items()}
     unpacking = calibrate.fit_unpacking(calibrate.recorded(VLLM), rounded(VLLM))
     found |= {("gpu.h100", name): _rounded(value) for name, value in zip(UNPACKING, unpacking, strict=True)}
-    whole = dict(zip(WHOLE, calibrate.fit_whole(rounded(VLLM)), strict=True))
+    whole = dict(zip(WHOLE, calibrate.fit_whole({each: rounded(each) for each in (VLLM, NEWEST_VLLM)}), strict=True))
     return found | {(f"gpu.{card}", name): value for card in ("h100", "h200") for name, value in whole.items()}
 
 

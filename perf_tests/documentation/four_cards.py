@@ -1,6 +1,6 @@
 """Tables of four cards: what was foretold before anything ran, what came out, and whole experts beside split ones.
 
-The predictions were written by ``python -m fixtures.prediction --deployment h200x4 --csv`` and are kept as they were.
+The predictions were written by ``python -m fixtures.prediction --deployment h200x4 --csv FILE`` and are kept as they were.
 """
 
 import csv
@@ -10,11 +10,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from fixtures.analytical import serving
+from fixtures.analytical.hardware import gpu, hardware
+from fixtures.analytical.parallel import Parallel
+from fixtures.analytical.precision import precision
+from fixtures.analytical.step import Setup
 from fixtures.comparison import engines
 from fixtures.gate import results
 from fixtures.metrics import shown
 from fixtures.store import baseline
+from perf_tests.analytical.models import architecture
 from perf_tests.documentation import evidence
+from perf_tests.documentation.calibrate import NEWEST_VLLM
 from perf_tests.documentation.errors import of_time, summary
 
 FORETOLD = Path(__file__).parent / "foretold"
@@ -99,6 +106,27 @@ def whole_experts() -> list[list[str]]:
     return rows
 
 
+def steps() -> list[list[str]]:
+    """A row for each batch of Mixtral: a decode step as measured, and as the model has it now, by how experts are spread."""
+    host = hardware().host_term(NEWEST_VLLM, "h200", 4)
+    rows: dict[str, list[str]] = defaultdict(list)
+    for spread, parallel in ((SPLIT, Parallel(4)), (WHOLE, Parallel(4, 4)), (COPIED, Parallel(1, 4, 4))):
+        setup = Setup(architecture(MOE), gpu("h200"), parallel, precision("bf16"))
+        stored = baseline.read(_path(spread))
+        assert stored is not None
+        for cell_id, cell in stored.cells.items():
+            if cell.workload["kind"] == "batch":
+                size, into, out = (cell.workload[key] for key in ("batch_size", "input_len", "output_len"))
+                measured = statistics.median(boot.metrics["decode_step"] for boot in cell.boots if not boot.invalid)
+                step = serving.decode_step(setup, host, size, into + out / 2).total
+                found = f"{shown('decode_step', step)} ({step / measured - 1:+.1%})"
+                rows[cell_id.rpartition("/")[2]] += [shown("decode_step", measured), found]
+    return [[name, *rows[name]] for name in sorted(rows, key=lambda name: int(name.partition("-")[2]))]
+
+
+def _path(spread: str) -> Path:
+    return SET / HARDWARE / f"vllm-{spread}-random" / f"{MOE}.json"
+
+
 def _boots(spread: str) -> engines.Boots:
-    path = SET / HARDWARE / f"vllm-{spread}-random" / f"{MOE}.json"
-    return engines.by_name({cell.rpartition("/")[2]: found for cell, found in results.read(path).items()})
+    return engines.by_name({cell.rpartition("/")[2]: found for cell, found in results.read(_path(spread)).items()})

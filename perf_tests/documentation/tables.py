@@ -29,7 +29,7 @@ from fixtures.prediction.prediction import Prediction
 from fixtures.studies.gate import committed
 from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate, evidence, four_cards, transfer
+from perf_tests.documentation import calibrate, evidence, four_cards, rival, transfer
 from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
 from perf_tests.documentation.errors import of_time, summary
 from perf_tests.documentation.evidence.boots import PAIRS, boots, measured
@@ -360,6 +360,21 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "whole experts": lambda: markdown(
         ("", "TP=4", "TP=4, EP=4", "against TP=4", "TP=1, DP=4, EP=4", "against TP=4"), four_cards.whole_experts()
+    ),
+    "four cards steps": lambda: markdown(
+        ("", "TP=4", "the model", "TP=4, EP=4", "the model", "TP=1, DP=4, EP=4", "the model"), four_cards.steps()
+    ),
+    "aiconfigurator": lambda: markdown(
+        (
+            "batches of",
+            "cells",
+            "fitted to",
+            "aiconfigurator",
+            "with an even load",
+            "this model",
+            "its better one over ours",
+        ),
+        rival.rows(),
     ),
     "uncertainty": uncertainty,
     "releases": releases,

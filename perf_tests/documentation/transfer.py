@@ -27,7 +27,7 @@ from perf_tests.documentation.evidence.boots import PAIRS, measured
 
 ENGINE_NAMES = {VLLM: "vLLM", SGLANG: "SGLang"}
 LEVELS = (0.8, 0.9, 0.95)
-_DATASHEET = ("memory_bytes", "hbm_bandwidth", "link_bandwidth")
+_DATASHEET = ("memory_bytes", "hbm_bandwidth", "link_bandwidth", "multiprocessors")
 
 
 @dataclasses.dataclass(frozen=True)

