@@ -1,6 +1,7 @@
 """Cells of two models whose repetitions are taken in turn, on two servers that are up at the same time."""
 
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -68,6 +69,31 @@ def test_repetitions_of_both_models_take_turns(measured):
     assert mixture.metrics["latency_to_dense"] == sorted(ratios)[1]
     assert "latency_to_dense" not in dense.metrics
     assert all(len(log) >= REPETITIONS for log in logs)
+
+
+def test_the_pairs_that_other_programs_disturbed_least_count(tmp_path):
+    """Of five those three in which both together waited least for a core, and in what order they are stays as it was."""
+    deployment = chosen(tmp_path)
+    pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
+    waits = {TWIN: (0.4, 0.0, 0.0, 0.1, 0.0), MIXTURE: (0.0, 0.0, 0.3, 0.0, 0.1)}
+    times = {TWIN: (2.0, 1.0, 1.0, 1.0, 1.0), MIXTURE: (3.0, 3.0, 9.0, 1.0, 2.0)}
+
+    def ratio(**waits_too):
+        found = {
+            cell: dataclasses.replace(
+                sample("1"),
+                repetitions={"latency": times[cell.block.model]}
+                | {k: v[cell.block.model] for k, v in waits_too.items()},
+            )
+            for cell in pair
+        }
+        Measurer(deployment, [])._set_in_proportion(pair[1], found[pair[1]], found)
+        assert found[pair[1]].repetitions["latency_to_dense"] == (1.5, 3.0, 9.0, 1.0, 2.0)
+        return found[pair[1]].metrics["latency_to_dense"]
+
+    assert ratio(core_wait=waits) == 2.0, "the middle one of 3.0, 1.0 and 2.0"
+    assert ratio(core_wait=waits | {MIXTURE: ()}) == 2.0, "of all, where it isn't known of both"
+    assert ratio(core_wait={TWIN: (0.0, 0.1, 0.0, 0.4, 0.4), MIXTURE: (0.0, 0.0, 0.0, 0.0, 0.0)}) == 3.0
 
 
 def test_what_fails_on_one_server_is_said_of_its_own_cell(measured):

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from fixtures.client import load as client
+from fixtures.client import metrics as client_metrics
 from fixtures.client.metrics import MAX_SEND_LAG_P99
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
@@ -174,6 +175,14 @@ def test_where_only_counts_are_judged_nothing_is_measured_again(tmp_path, monkey
     assert any(found.late) != again, "what was late is told all the same"
 
 
+@pytest.mark.parametrize(("gated", "again"), [((), False), (("ttft_p50",), True), (("goodput",), True)])
+def test_where_no_latency_is_judged_a_lag_counts_against_the_whole(tmp_path, monkeypatch, gated, again):
+    monkeypatch.setattr(client_metrics, "MAX_SEND_LAG_SHARE", 10.0)
+    found = Stalled(tmp_path, {1}, monkeypatch, gated=("output_throughput", *gated))
+    assert found.begun == ["1", "2", "3"] + ["2"] * again
+    assert not found.sample.invalid
+
+
 def test_processor_time_and_idle_cores_are_those_of_the_engine(tmp_path, monkeypatch):
     """A server of two threads on two cores, of which one runs while the other waits, then with the other one missing."""
     monkeypatch.setattr(host, "cores", lambda: 2)
@@ -188,10 +197,13 @@ def test_processor_time_and_idle_cores_are_those_of_the_engine(tmp_path, monkeyp
         runs = types.SimpleNamespace(full=[types.SimpleNamespace(summary=summary, before=start, after=after)])
         return Measurer(chosen, [])._processor(cell, runs)
 
-    assert found(both) == {"cpu_time": (0.35,), "idle_cores": (0.0,)}, "who waits for a core does not idle"
-    assert found(one) == {"cpu_time": (0.25,), "idle_cores": (0.5,)}
+    assert found(both) == {"cpu_time": (0.35,), "core_wait": (0.25,), "idle_cores": (0.0,)}, (
+        "who waits for a core does not idle"
+    )
+    assert found(one) == {"cpu_time": (0.25,), "core_wait": (0.0,), "idle_cores": (0.5,)}
     starved = Usage(one.ran, {(1, 1): 0.0, (1, 2): 0.0, (7, 7): 1.0})
-    assert found(starved) == {"cpu_time": (0.25,)}, "the front end waited for a core: who knows why the other one idled"
+    untold = {"cpu_time": (0.25,), "core_wait": (0.0,)}
+    assert found(starved) == untold, "the front end waited for a core: who knows why the other one idled"
     assert found(None) == {}, "where the kernel keeps no account"
 
 

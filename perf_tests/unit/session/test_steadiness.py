@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.session.steadiness import outlier
+from fixtures.session.steadiness import outlier, quieter
 
 pytestmark = pytest.mark.cpu
 
@@ -11,3 +11,11 @@ def test_repetitions_of_nothing_and_those_at_the_limit_are_steady():
     assert outlier([0.0, 0.0, 0.0]) is None
     assert outlier([1.0, 1.0, 1.25]) is None
     assert outlier([1.0, 1.0, 1.26]) == 2
+
+
+def test_the_half_that_was_disturbed_least_is_chosen_by_what_all_models_waited():
+    assert quieter([[0.3, 0.0, 0.1, 0.0], [0.0, 0.0, 0.0, 0.2]]) == [1, 2]
+    assert quieter([[0.3, 0.2, 0.1]]) == [1, 2]
+    assert quieter([[0.0, 0.0]]) == [0], "alike: the first"
+    assert quieter([[0.1, 0.2], []]) == [], "not known of each"
+    assert quieter([]) == []
