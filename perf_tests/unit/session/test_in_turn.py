@@ -23,9 +23,9 @@ MIXTURE, REPETITIONS = "mixtral-8x7b-twin", 3
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
-def chosen(directory, **fields):
+def chosen(directory, *gated):
     """A deployment of both twins that are measured in turn."""
-    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed"], **fields)
+    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed", *gated])
     text += f'dense_reference = "{TWIN}"\n'
     text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=0)
     return load(directory, text + workload("online", "online", rate=50, num_prompts=4))
@@ -115,6 +115,22 @@ def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
     assert session.measure(second).metrics["latency_to_dense"] == 1.5
     assert draws.prepared == [first]
     assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
+
+
+@pytest.mark.parametrize(("gated", "expected"), [((), None), (("latency_of_dense",), 0.8)])
+def test_the_inverse_of_a_ratio_is_there_where_it_is_judged(tmp_path, gated, expected):
+    deployment = chosen(tmp_path, *gated)
+    pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
+    found = {
+        cell: dataclasses.replace(sample("1", latency=latency), repetitions={"latency": (latency,)})
+        for cell, latency in zip(pair, (2.0, 2.5), strict=True)
+    }
+    Measurer(deployment, [])._set_in_proportion(pair[1], found[pair[1]], found)
+    assert found[pair[1]].metrics.get("latency_of_dense") == expected
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", latency=2.0 + 0.5 * ("8x7b" in cell.id)))
+    session = Session(judge_beside(deployment, cells(deployment), tmp_path, draws), None, tmp_path)
+    assert "latency_of_dense" not in session.measure(pair[0]).metrics
+    assert session.measure(pair[1]).metrics.get("latency_of_dense") == expected
 
 
 def test_a_cell_that_fails_leaves_the_other_one_measured(tmp_path):
