@@ -44,10 +44,17 @@ class Told:
 
 
 @pytest.fixture
-def measured(tmp_path):
-    def measure(*options):
-        """The samples of both batches, by model, what was begun, and what both servers were asked."""
+def measured(tmp_path, monkeypatch):
+    def measure(*options, waits=()):
+        """The samples of both batches, by model, what was begun, and what both servers were asked.
+
+        ``waits`` is what other programs had of the cores, by repetition: the last value of all further ones.
+        """
         deployment, told = chosen(tmp_path), Told()
+        if waits:
+            monkeypatch.setattr(
+                Measurer, "_waits", lambda self, cell, runs: [*waits, *[waits[-1]] * len(runs.full)][: len(runs.full)]
+            )
         pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
         with contextlib.ExitStack() as stack:
             urls = [stack.enter_context(mock_server(*QUICK, *own)) for own in ((), options)]
@@ -115,6 +122,21 @@ def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
     assert session.measure(second).metrics["latency_to_dense"] == 1.5
     assert draws.prepared == [first]
     assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
+
+
+@pytest.mark.parametrize(
+    ("waits", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.4, 0.05), 1), ((0.4,), REPETITIONS)]
+)
+def test_while_other_programs_have_the_cores_further_pairs_are_measured_as_many_again_at_most(measured, waits, more):
+    """Of three the two quieter ones count, and of four."""
+    (dense, mixture), begun, _ = measured(waits=waits)
+    count = REPETITIONS + more
+    assert begun[: 2 * count] == [
+        (name, f"{i}/{max(i, REPETITIONS)}") for i in range(1, 1 + count) for name in (TWIN, MIXTURE)
+    ]
+    assert len(mixture.repetitions["latency_to_dense"]) == count
+    told = "other programs had the engines' cores: they waited for 40% of the time"
+    assert [one.invalid.startswith(told) for one in (dense, mixture)] == [waits == (0.4,)] * 2
 
 
 @pytest.mark.parametrize(("gated", "expected"), [((), None), (("latency_of_dense",), 0.8)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.session.steadiness import outlier, quieter
+from fixtures.session.steadiness import disturbance, outlier, quieter
 
 pytestmark = pytest.mark.cpu
 
@@ -19,3 +19,9 @@ def test_the_half_that_was_disturbed_least_is_chosen_by_what_all_models_waited()
     assert quieter([[0.0, 0.0]]) == [0], "alike: the first"
     assert quieter([[0.1, 0.2], []]) == [], "not known of each"
     assert quieter([]) == []
+
+
+def test_a_disturbance_is_that_of_the_quieter_half_over_all_models():
+    assert disturbance([[0.3, 0.0, 0.1, 0.0], [0.0, 0.0, 0.0, 0.2]]) == pytest.approx(0.1 / 4)
+    assert disturbance([[0.4, 0.4], [0.2, 0.4]]) == pytest.approx(0.3)
+    assert disturbance([[], []]) == disturbance([[0.5], []]) == 0.0
