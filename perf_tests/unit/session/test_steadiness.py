@@ -13,15 +13,17 @@ def test_repetitions_of_nothing_and_those_at_the_limit_are_steady():
     assert outlier([1.0, 1.0, 1.26]) == 2
 
 
-def test_the_half_that_was_disturbed_least_is_chosen_by_what_all_models_waited():
-    assert quieter([[0.3, 0.0, 0.1, 0.0], [0.0, 0.0, 0.0, 0.2]]) == [1, 2]
-    assert quieter([[0.3, 0.2, 0.1]]) == [1, 2]
-    assert quieter([[0.0, 0.0]]) == [0], "alike: the first"
+def test_what_was_not_disturbed_is_chosen_or_the_half_that_was_least_by_what_all_models_waited():
+    assert quieter([[0.6, 0.0, 0.2, 0.5], [0.2, 0.4, 0.4, 0.6]]) == [1, 2]
+    assert quieter([[0.6, 0.0, 0.1, 0.5], [0.2, 0.4, 0.4, 0.0]]) == [1, 2, 3]
+    assert quieter([[0.5, 0.4, 0.3]]) == [1, 2]
+    assert quieter([[0.1, 0.2]]) == [0, 1]
+    assert quieter([[0.4, 0.4]]) == [0], "alike: the first"
     assert quieter([[0.1, 0.2], []]) == [], "not known of each"
     assert quieter([]) == []
 
 
 def test_a_disturbance_is_that_of_the_quieter_half_over_all_models():
-    assert disturbance([[0.3, 0.0, 0.1, 0.0], [0.0, 0.0, 0.0, 0.2]]) == pytest.approx(0.1 / 4)
+    assert disturbance([[0.6, 0.0, 0.1, 0.8], [0.2, 0.4, 0.0, 0.2]]) == pytest.approx(0.5 / 4)
     assert disturbance([[0.4, 0.4], [0.2, 0.4]]) == pytest.approx(0.3)
     assert disturbance([[], []]) == disturbance([[0.5], []]) == 0.0
