@@ -9,9 +9,12 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
+from fixtures.gate.verdict import Outcome
+from fixtures.metrics import METRICS
 from fixtures.session.measurer import Measurer, plain_rounds
 from fixtures.session.relations import scale
 from fixtures.session.session import Session
+from fixtures.session.steadiness import OTHERS
 from perf_tests.fakes.deployments import TWIN, head, load, workload
 from perf_tests.fakes.judging import Draws, judge_beside
 from perf_tests.fakes.samples import sample
@@ -124,16 +127,13 @@ def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
     assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
 
 
-@pytest.mark.parametrize(
-    ("waits", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.4, 0.05), 1), ((0.4,), REPETITIONS)]
-)
-def test_while_other_programs_have_the_cores_further_pairs_are_measured_as_many_again_at_most(measured, waits, more):
+@pytest.mark.parametrize(("waits", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.4, 0.05), 1), ((0.4,), 2)])
+def test_while_other_programs_have_the_cores_further_pairs_are_measured_half_as_many_at_most(measured, waits, more):
     """Of three the two quieter ones count, and of four."""
     (dense, mixture), begun, _ = measured(waits=waits)
     count = REPETITIONS + more
-    assert begun[: 2 * count] == [
-        (name, f"{i}/{max(i, REPETITIONS)}") for i in range(1, 1 + count) for name in (TWIN, MIXTURE)
-    ]
+    in_turn = [(name, f"{i}/{max(i, REPETITIONS)}") for i in range(1, 1 + count) for name in (TWIN, MIXTURE)]
+    assert begun[: 2 * count] == in_turn
     assert len(mixture.repetitions["latency_to_dense"]) == count
     told = "other programs had the engines' cores: they waited for 40% of the time"
     assert [one.invalid.startswith(told) for one in (dense, mixture)] == [waits == (0.4,)] * 2
@@ -185,9 +185,21 @@ def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
     assert [boot.boot for boot in session.boots[second]] == [f"{MIXTURE}-{boot}" for boot in (0, 1)]
 
 
-def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_multiplies(tmp_path):
-    from fixtures.metrics import METRICS
+@pytest.mark.parametrize(("reason", "count"), [(f"{OTHERS}: they waited", 1), ("the client sent late", 3)])
+def test_while_other_programs_have_the_cores_no_further_boot_is_measured(tmp_path, reason, count):
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", reason, latency=2.0))
+    judge = judge_beside(deployment, every, tmp_path, draws)
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path, max_boots=3)
+    cell = next(one for one in every if one.workload.name == "batch-1")
+    found = session.verdict(cell, METRICS["latency"])
+    assert (found.outcome, found.reason) == (Outcome.INVALID, reason)
+    assert len(session.boots[cell]) == count
 
+
+def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_multiplies(tmp_path):
     deployment = chosen(tmp_path)
     block = cells(deployment)[-1].block
     # Attention 2.5 h^2, an expert 3 h f; h = 2048, f = 7168, two layers, vocabularies of 4,008 and 1,000 tokens.
