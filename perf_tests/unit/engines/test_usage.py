@@ -57,8 +57,6 @@ def test_only_the_threads_that_ran_most_of_the_processes_that_did_count_as_wante
     assert after.wanted(before, 1, 9) == (3.5, 13.0)
     assert after.wanted(before, 1, 1) == (2.0, 13.5), "one thread of the process that ran most"
     assert after.wanted(before, 2, 9) == (8.0, 9.0)
-    assert after.waiting(before, 1, 9) == 1.5
-    assert after.waiting(before, 1, 1) == 1.0
     assert after.seconds(before) == pytest.approx(2.6), "a thread that has ended takes nothing back"
 
 

@@ -11,6 +11,7 @@ from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
+from fixtures.session import measurer
 from fixtures.session.measurer import Measurer, plain_rounds
 from fixtures.session.relations import scale
 from fixtures.session.session import Session
@@ -48,15 +49,15 @@ class Told:
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
-    def measure(*options, waits=()):
+    def measure(*options, loads=()):
         """The samples of both batches, by model, what was begun, and what both servers were asked.
 
-        ``waits`` is what other programs had of the cores, by repetition: the last value of all further ones.
+        ``loads`` is what other programs had of the cores, by repetition: the last value of all further ones.
         """
         deployment, told = chosen(tmp_path), Told()
-        if waits:
+        if loads:
             monkeypatch.setattr(
-                Measurer, "_waits", lambda self, cell, runs: [*waits, *[waits[-1]] * len(runs.full)][: len(runs.full)]
+                measurer, "_others", lambda runs: tuple([*loads, *[loads[-1]] * len(runs.full)][: len(runs.full)])
             )
         pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
         with contextlib.ExitStack() as stack:
@@ -82,7 +83,7 @@ def test_repetitions_of_both_models_take_turns(measured):
 
 
 def test_the_pairs_that_other_programs_did_not_disturb_count(tmp_path):
-    """Those in which both together waited little for a core; what the others came to is kept."""
+    """Those in which others had little of the cores beside both together; what the rest came to is kept."""
     deployment = chosen(tmp_path)
     pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
     waits = {TWIN: (0.8, 0.0, 0.0, 0.1, 0.0), MIXTURE: (0.0, 0.0, 0.6, 0.0, 0.1)}
@@ -101,9 +102,9 @@ def test_the_pairs_that_other_programs_did_not_disturb_count(tmp_path):
         assert found[pair[1]].repetitions["latency_to_dense"] == (1.5, 3.0, 9.0, 1.0, 2.0)
         return found[pair[1]].metrics["latency_to_dense"]
 
-    assert ratio(core_wait=waits) == 2.0, "the middle one of 3.0, 1.0 and 2.0"
-    assert ratio(core_wait=waits | {MIXTURE: ()}) == 2.0, "of all, where it isn't known of both"
-    assert ratio(core_wait={TWIN: (0.0, 0.1, 0.0, 0.6, 0.6), MIXTURE: (0.0, 0.0, 0.0, 0.0, 0.0)}) == 3.0
+    assert ratio(other_load=waits) == 2.0, "the middle one of 3.0, 1.0 and 2.0"
+    assert ratio(other_load=waits | {MIXTURE: ()}) == 2.0, "of all, where it isn't known of both"
+    assert ratio(other_load={TWIN: (0.0, 0.1, 0.0, 0.6, 0.6), MIXTURE: (0.0, 0.0, 0.0, 0.0, 0.0)}) == 3.0
 
 
 def test_what_fails_on_one_server_is_said_of_its_own_cell(measured):
@@ -127,16 +128,16 @@ def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
     assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
 
 
-@pytest.mark.parametrize(("waits", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.1), 1), ((0.4,), 2)])
-def test_while_other_programs_have_the_cores_further_pairs_are_measured_half_as_many_at_most(measured, waits, more):
+@pytest.mark.parametrize(("loads", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.1), 1), ((0.4,), 2)])
+def test_while_other_programs_have_the_cores_further_pairs_are_measured_half_as_many_at_most(measured, loads, more):
     """Two of three must be undisturbed, however many are measured."""
-    (dense, mixture), begun, _ = measured(waits=waits)
+    (dense, mixture), begun, _ = measured(loads=loads)
     count = REPETITIONS + more
     in_turn = [(name, f"{i}/{max(i, REPETITIONS)}") for i in range(1, 1 + count) for name in (TWIN, MIXTURE)]
     assert begun[: 2 * count] == in_turn
     assert len(mixture.repetitions["latency_to_dense"]) == count
-    told = "other programs had the engines' cores: they waited for 40% of the time"
-    assert [one.invalid.startswith(told) for one in (dense, mixture)] == [waits == (0.4,)] * 2
+    told = "other programs had the cores: 40% of their time (limit 10%)"
+    assert [one.invalid.startswith(told) for one in (dense, mixture)] == [loads == (0.4,)] * 2
 
 
 @pytest.mark.parametrize(("gated", "expected"), [((), None), (("latency_of_dense",), 0.8)])
@@ -185,7 +186,7 @@ def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
     assert [boot.boot for boot in session.boots[second]] == [f"{MIXTURE}-{boot}" for boot in (0, 1)]
 
 
-@pytest.mark.parametrize(("reason", "count"), [(f"{OTHERS}: they waited", 1), ("the client sent late", 3)])
+@pytest.mark.parametrize(("reason", "count"), [(f"{OTHERS}: 40%", 1), ("the client sent late", 3)])
 def test_while_other_programs_have_the_cores_no_further_boot_is_measured(tmp_path, reason, count):
     deployment = chosen(tmp_path)
     every = cells(deployment)
