@@ -23,10 +23,8 @@ CARDS = ("h100", "a100-pcie", "h200")
 
 
 def row(model, card, batch):
-    found = table("batch_latency")
-    found = found[(found["model"] == model) & (found["gpu"] == card) & (found["batch"] == batch)]
-    assert len(found) == 1
-    return found.iloc[0]
+    (found,) = table("batch_latency", model=model, gpu=card, batch=batch)
+    return found
 
 
 def setup(architecture, card):

@@ -146,7 +146,6 @@ def _setup(model: str, card: str, form: str, parallel: Parallel) -> Setup:
 
 def document_points() -> list[Measured]:
     """The document's nine Llama latencies at TP=2."""
-    rows = document.table("batch_latency")
     return [
         Measured(
             row["gpu"],
@@ -156,7 +155,7 @@ def document_points() -> list[Measured]:
             row["output_len [tokens]"],
             row["latency [s]"],
         )
-        for row in rows[rows["model"] == DENSE].to_dict("records")
+        for row in document.table("batch_latency", model=DENSE)
     ]
 
 

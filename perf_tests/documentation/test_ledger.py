@@ -176,7 +176,7 @@ def test_every_run_of_the_document_on_two_cards_is_predicted():
     }
     wanted = set()
     for table, (kind, column) in names.items():
-        for row in document.table(table).to_dict("records"):
+        for row in document.table(table):
             if row["tensor_parallel"] == 2 and row["gpu"] in ("h100", "h200"):
                 wanted.add((f"{row['gpu']}x2", f"vllm/{row['model']}/tp2/{kind}-{row[column]}"))
     assert len(wanted) == 12

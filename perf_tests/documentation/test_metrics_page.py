@@ -31,7 +31,9 @@ def test_what_has_changed_is_written_and_definitions_stay():
 def test_a_ratio_is_defined_as_one():
     ratios = {name: metric for name, metric in METRICS.items() if metric.reference}
     assert ratios
-    assert not [name for name, metric in ratios.items() if not DEFINITIONS[name].startswith(f"`{metric.of}` / that ")]
+    for name, metric in ratios.items():
+        form = f"that [^/]+ / `{metric.of}`" if metric.inverse else f"`{metric.of}` / that "
+        assert re.match(form, DEFINITIONS[name]), name
 
 
 def test_metrics_that_a_definition_leans_on_exist():

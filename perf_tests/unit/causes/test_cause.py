@@ -98,6 +98,8 @@ def test_ratios_to_the_dense_model_are_of_the_experts_and_those_to_one_card_of_c
     every = [(cell, metric) for cell in cells(chosen) for metric in metrics_of(cell.workload.kind)]
     found = {cause.name: {metric.name for _, metric in cause.members} for cause in causes(every, {"mixtral-8x7b-twin"})}
     assert {"latency_to_dense", "throughput_to_dense"} <= found["moe"]
+    assert found["dense"] == {"latency_of_dense", "throughput_of_dense", "cpu_time_of_dense"}
+    assert not found["dense"] & found["moe"]
     assert {"latency_to_tp_1", "throughput_to_tp_1"} <= found["communication"]
     assert "latency_to_batch_1" not in set().union(*found.values())
     assert found.keys() <= MEANINGS.keys()

@@ -168,13 +168,22 @@ def test_the_largest_of_all_but_one_in_a_hundred():
 
 
 def test_a_client_that_misses_its_schedule_is_invalid():
-    assert summary(send_lag_p99=0.005).invalid_reason == ""
+    assert summary(send_lag_p99=0.005).invalid_reason() == ""
     late = "the client sent p99 5.1 ms late (limit 5 ms): free a core for it"
-    assert summary(send_lag_p99=0.0051).invalid_reason == late
+    assert summary(send_lag_p99=0.0051).invalid_reason() == late
     # Where no first token is observed, half a percent of the whole is allowed.
-    assert summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=1.02).invalid_reason == ""
-    assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, ttft_p50=math.nan, duration=1.1).invalid_reason
-    assert "limit 5 ms" in summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=0.5).invalid_reason
+    assert summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=1.02).invalid_reason() == ""
+    assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, ttft_p50=math.nan, duration=1.1).invalid_reason()
+    assert "limit 5 ms" in summary(send_lag_p99=0.0051, ttft_p50=math.nan, duration=0.5).invalid_reason()
+    # The same where first tokens are observed, but only the whole is judged.
+    assert summary(send_lag_p99=0.0051, duration=1.02).invalid_reason(latencies=False) == ""
+    assert "limit 5.5 ms" in summary(send_lag_p99=0.0056, duration=1.1).invalid_reason(latencies=False)
+
+
+def test_latencies_that_were_read_late_are_worth_another_try_where_they_are_judged():
+    late = summary(misread="read late", ttft_p50=math.nan, duration=1.0)
+    assert (late.late_reason(), late.late_reason(latencies=False)) == ("read late", "")
+    assert summary(send_lag_p99=0.1, misread="read late").late_reason(latencies=False).startswith("the client sent p99")
 
 
 def test_the_spread_of_repetitions():

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from concurrent.futures import wait
 
 import psutil
 import pytest
@@ -99,6 +101,30 @@ def test_servers_that_are_measured_in_turn_are_up_at_the_same_time(together, eng
     assert len(told) == len(set(told)), "nothing is told twice where boots would take turns for ever"
     pool.stop()
     assert all(one.process.exit_status() is not None for one in servers)
+
+
+@pytest.mark.cpu
+def test_a_server_that_is_up_is_not_waited_for_while_the_one_beside_it_boots(together, monkeypatch):
+    """Or the wait ends at once, for ever, and takes a core from it."""
+    pool, (dense, mixture), _ = together
+    waited_for, enough, boot_one = list[int](), threading.Event(), pool._boot
+
+    def waiting(futures, *limits):
+        found = wait(futures, *limits)
+        waited_for.append(len(futures))
+        if len(futures) == 1 or len(waited_for) > 50:
+            enough.set()
+        return found
+
+    def booting(key, *others):
+        if key[0] == mixture:
+            enough.wait()
+        return boot_one(key, *others)
+
+    monkeypatch.setattr("fixtures.engines.pool.wait", waiting)
+    monkeypatch.setattr(pool, "_boot", booting)
+    pool.server(dense)
+    assert 1 in waited_for
 
 
 @pytest.mark.cpu

@@ -1,6 +1,7 @@
 """Cells of two models whose repetitions are taken in turn, on two servers that are up at the same time."""
 
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -8,9 +9,13 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
+from fixtures.gate.verdict import Outcome
+from fixtures.metrics import METRICS
+from fixtures.session import measurer
 from fixtures.session.measurer import Measurer, plain_rounds
 from fixtures.session.relations import scale
 from fixtures.session.session import Session
+from fixtures.session.steadiness import OTHERS
 from perf_tests.fakes.deployments import TWIN, head, load, workload
 from perf_tests.fakes.judging import Draws, judge_beside
 from perf_tests.fakes.samples import sample
@@ -22,9 +27,9 @@ MIXTURE, REPETITIONS = "mixtral-8x7b-twin", 3
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
-def chosen(directory, **fields):
+def chosen(directory, *gated):
     """A deployment of both twins that are measured in turn."""
-    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed"], **fields)
+    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed", *gated])
     text += f'dense_reference = "{TWIN}"\n'
     text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=0)
     return load(directory, text + workload("online", "online", rate=50, num_prompts=4))
@@ -43,10 +48,17 @@ class Told:
 
 
 @pytest.fixture
-def measured(tmp_path):
-    def measure(*options):
-        """The samples of both batches, by model, what was begun, and what both servers were asked."""
+def measured(tmp_path, monkeypatch):
+    def measure(*options, loads=()):
+        """The samples of both batches, by model, what was begun, and what both servers were asked.
+
+        ``loads`` is what other programs had of the cores, by repetition: the last value of all further ones.
+        """
         deployment, told = chosen(tmp_path), Told()
+        if loads:
+            monkeypatch.setattr(
+                measurer, "_others", lambda runs: tuple([*loads, *[loads[-1]] * len(runs.full)][: len(runs.full)])
+            )
         pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
         with contextlib.ExitStack() as stack:
             urls = [stack.enter_context(mock_server(*QUICK, *own)) for own in ((), options)]
@@ -70,6 +82,31 @@ def test_repetitions_of_both_models_take_turns(measured):
     assert all(len(log) >= REPETITIONS for log in logs)
 
 
+def test_the_pairs_that_other_programs_did_not_disturb_count(tmp_path):
+    """Those in which others had little of the cores beside both together; what the rest came to is kept."""
+    deployment = chosen(tmp_path)
+    pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
+    waits = {TWIN: (0.8, 0.0, 0.0, 0.1, 0.0), MIXTURE: (0.0, 0.0, 0.6, 0.0, 0.1)}
+    times = {TWIN: (2.0, 1.0, 1.0, 1.0, 1.0), MIXTURE: (3.0, 3.0, 9.0, 1.0, 2.0)}
+
+    def ratio(**waits_too):
+        found = {
+            cell: dataclasses.replace(
+                sample("1"),
+                repetitions={"latency": times[cell.block.model]}
+                | {k: v[cell.block.model] for k, v in waits_too.items()},
+            )
+            for cell in pair
+        }
+        Measurer(deployment, [])._set_in_proportion(pair[1], found[pair[1]], found)
+        assert found[pair[1]].repetitions["latency_to_dense"] == (1.5, 3.0, 9.0, 1.0, 2.0)
+        return found[pair[1]].metrics["latency_to_dense"]
+
+    assert ratio(other_load=waits) == 2.0, "the middle one of 3.0, 1.0 and 2.0"
+    assert ratio(other_load=waits | {MIXTURE: ()}) == 2.0, "of all, where it isn't known of both"
+    assert ratio(other_load={TWIN: (0.0, 0.1, 0.0, 0.6, 0.6), MIXTURE: (0.0, 0.0, 0.0, 0.0, 0.0)}) == 3.0
+
+
 def test_what_fails_on_one_server_is_said_of_its_own_cell(measured):
     (dense, mixture), _, _ = measured("--fault", "http-500", "--after", "2")
     assert dense.metrics["completed"] == 1
@@ -89,6 +126,34 @@ def test_a_session_measures_both_when_it_is_asked_for_one(tmp_path):
     assert session.measure(second).metrics["latency_to_dense"] == 1.5
     assert draws.prepared == [first]
     assert {cell: len(boots) for cell, boots in session.boots.items()} == {first: 1, second: 1}
+
+
+@pytest.mark.parametrize(("loads", "more"), [((0.1,), 0), ((0.4, 0.1), 0), ((0.4, 0.4, 0.1), 1), ((0.4,), 2)])
+def test_while_other_programs_have_the_cores_further_pairs_are_measured_half_as_many_at_most(measured, loads, more):
+    """Two of three must be undisturbed, however many are measured."""
+    (dense, mixture), begun, _ = measured(loads=loads)
+    count = REPETITIONS + more
+    in_turn = [(name, f"{i}/{max(i, REPETITIONS)}") for i in range(1, 1 + count) for name in (TWIN, MIXTURE)]
+    assert begun[: 2 * count] == in_turn
+    assert len(mixture.repetitions["latency_to_dense"]) == count
+    told = "other programs had the cores: 40% of their time (limit 10%)"
+    assert [one.invalid.startswith(told) for one in (dense, mixture)] == [loads == (0.4,)] * 2
+
+
+@pytest.mark.parametrize(("gated", "expected"), [((), None), (("latency_of_dense",), 0.8)])
+def test_the_inverse_of_a_ratio_is_there_where_it_is_judged(tmp_path, gated, expected):
+    deployment = chosen(tmp_path, *gated)
+    pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
+    found = {
+        cell: dataclasses.replace(sample("1", latency=latency), repetitions={"latency": (latency,)})
+        for cell, latency in zip(pair, (2.0, 2.5), strict=True)
+    }
+    Measurer(deployment, [])._set_in_proportion(pair[1], found[pair[1]], found)
+    assert found[pair[1]].metrics.get("latency_of_dense") == expected
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", latency=2.0 + 0.5 * ("8x7b" in cell.id)))
+    session = Session(judge_beside(deployment, cells(deployment), tmp_path, draws), None, tmp_path)
+    assert "latency_of_dense" not in session.measure(pair[0]).metrics
+    assert session.measure(pair[1]).metrics.get("latency_of_dense") == expected
 
 
 def test_a_cell_that_fails_leaves_the_other_one_measured(tmp_path):
@@ -121,9 +186,21 @@ def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
     assert [boot.boot for boot in session.boots[second]] == [f"{MIXTURE}-{boot}" for boot in (0, 1)]
 
 
-def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_multiplies(tmp_path):
-    from fixtures.metrics import METRICS
+@pytest.mark.parametrize(("reason", "count"), [(f"{OTHERS}: 40%", 1), ("the client sent late", 3)])
+def test_while_other_programs_have_the_cores_no_further_boot_is_measured(tmp_path, reason, count):
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", reason, latency=2.0))
+    judge = judge_beside(deployment, every, tmp_path, draws)
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path, max_boots=3)
+    cell = next(one for one in every if one.workload.name == "batch-1")
+    found = session.verdict(cell, METRICS["latency"])
+    assert (found.outcome, found.reason) == (Outcome.INVALID, reason)
+    assert len(session.boots[cell]) == count
 
+
+def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_multiplies(tmp_path):
     deployment = chosen(tmp_path)
     block = cells(deployment)[-1].block
     # Attention 2.5 h^2, an expert 3 h f; h = 2048, f = 7168, two layers, vocabularies of 4,008 and 1,000 tokens.

@@ -9,6 +9,7 @@ import types
 import pytest
 
 from fixtures.client import load as client
+from fixtures.client import metrics as client_metrics
 from fixtures.client.metrics import MAX_SEND_LAG_P99
 from fixtures.deployments import deployment
 from fixtures.deployments.cell import Block, Cell, cells
@@ -175,6 +176,14 @@ def test_where_only_counts_are_judged_nothing_is_measured_again(tmp_path, monkey
     assert found.begun == ["1", "2", "3"] + ["2"] * again
     assert not found.sample.invalid
     assert any(found.late) != again, "what was late is told all the same"
+
+
+@pytest.mark.parametrize(("gated", "again"), [((), False), (("ttft_p50",), True), (("goodput",), True)])
+def test_where_no_latency_is_judged_a_lag_counts_against_the_whole(tmp_path, monkeypatch, gated, again):
+    monkeypatch.setattr(client_metrics, "MAX_SEND_LAG_SHARE", 10.0)
+    found = Stalled(tmp_path, {1}, monkeypatch, gated=("output_throughput", *gated))
+    assert found.begun == ["1", "2", "3"] + ["2"] * again
+    assert not found.sample.invalid
 
 
 def test_processor_time_and_idle_cores_are_those_of_the_engine(tmp_path, monkeypatch):

@@ -186,7 +186,7 @@ def labelled(late, expected, invalid):
 
 def of_invalid(found):
     """Which of its repetitions are invalid; the client may also have read late."""
-    return [bool(one.summary.invalid_reason) for one in found.runs.all]
+    return [bool(one.summary.invalid_reason()) for one in found.runs.all]
 
 
 def test_of_a_repetition_and_those_ahead_of_it_only_what_was_late_is_measured_again():
