@@ -275,7 +275,9 @@ def test_a_recorded_boot_that_is_worse_is_suspicious_and_one_boot_proves_nothing
     assert done.status == 1
     assert "inconclusive: vllm/mixtral-8x7b/tp1/batch-32 latency" in done.text
     assert re.search(r"worse by (9|10)\.\d%, not yet confirmed", done.text)
-    assert sorted(doubts(done.text)) == sorted([*as_recorded, "vllm/mixtral-8x7b/tp1/batch-32 latency"])
+    new = set(doubts(done.text)) - set(as_recorded)
+    # What it has in common with the other cells may be open too.
+    assert {one for one in new if "/tp1/" in one} == {"vllm/mixtral-8x7b/tp1/batch-32 latency"}
     report = (suite.artifacts / "report.md").read_text()
     assert report.startswith("## ⚠️ moegauge h200x1\n\n**Nothing regressed: ")
     assert re.search(

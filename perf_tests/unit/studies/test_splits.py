@@ -13,7 +13,8 @@ from perf_tests.fakes.commands import run_here
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
-BASELINES = ROOT / "baselines" / "h200x1" / "vllm-tp1-random"
+EVIDENCE = ROOT / "perf_tests" / "documentation" / "evidence"
+BASELINES = EVIDENCE / "vllm-0.33.0-random" / "h200x1" / "vllm-tp1-random"
 
 
 def test_every_choice_is_dealt_once_or_so_many_are_drawn():
