@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fixtures.engines.usage import Usage, usage
+from fixtures.engines.usage import Usage, core, usage
 
 pytestmark = pytest.mark.cpu
 
@@ -65,3 +65,22 @@ def test_a_process_that_has_ended_counts_for_nothing():
     with process:
         process.stdin.close()
     assert usage([process.pid]) == Usage({}, {})
+
+
+def test_the_busiest_thread_is_found_and_the_core_that_it_is_on():
+    chosen = max(os.sched_getaffinity(0))
+    with burning(60) as process:
+        os.sched_setaffinity(process.pid, {chosen})  # before it starts the thread that burns, which inherits it
+        while len(os.listdir(f"/proc/{process.pid}/task")) < 2:
+            time.sleep(0.01)
+        before = usage([process.pid])
+        time.sleep(0.1)
+        after = usage([process.pid])
+        thread = after.busiest(before)
+        on = core(thread)
+        process.kill()
+    assert thread[0] == process.pid
+    assert thread[1] != process.pid, "the main thread waits"
+    assert on == chosen
+    assert after.busiest(after) is None
+    assert core(thread) is None, "it has ended"

@@ -167,6 +167,7 @@ def test_what_lies_between_server_and_client_is_the_wire_and_a_millisecond(beyon
     assert not found.disagreement(dataclasses.replace(ONLINE_CELL, kind="batch")), (
         "arrivals at once wait for the front end"
     )
+    assert not found.disagreement(ONLINE_CELL, alone=False), "so does everything on cores that the client shares"
 
 
 def test_what_is_expected_is_one_of_what_is_counted(tmp_path):
