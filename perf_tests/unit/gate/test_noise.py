@@ -93,12 +93,12 @@ def test_the_kinds_noise_counts_for_less_where_its_metrics_are_unlike():
     unlike = random.normal(1.0, np.repeat([0.005, 0.02], 20)[:, None], size=(40, 10))
     weights = [pool(groups.tolist()).prior for groups in (alike, unlike)]
     assert weights[0] > 15
-    # The logarithms of 0.005^2 and 0.02^2 vary by 1.97: trigamma(d / 2) is that at d = 1.8.
-    assert 1 <= weights[1] <= 3
+    # The logarithms of 0.005^2 and 0.02^2 vary by 1.97: trigamma(d / 2) is that at d = 1.8, below the least weight.
+    assert weights[1] == noise_module.LEAST_PRIOR
     few = random.normal(1.0, np.repeat([0.005, 0.02], 20)[:, None], size=(40, 3))
     assert pool(few.tolist()).prior == noise_module.PRIOR_DEGREES, "three boots a metric don't show it"
     found = noise(unlike[0].tolist(), pool(unlike.tolist()), 0.05)
-    assert found.sigma == pytest.approx(0.005, rel=0.6)
+    assert found.sigma < 0.75 * math.sqrt(pool(unlike.tolist()).variance)
 
 
 @pytest.mark.parametrize(("x", "value"), [(0.5, math.pi**2 / 2), (1.0, math.pi**2 / 6), (1.5, math.pi**2 / 2 - 4)])
