@@ -113,3 +113,13 @@ def test_models_with_few_boots_are_filled_up_with_the_others_noise():
     assert noise_module.filled(own, own) == PooledNoise(pytest.approx(0.0001), 8, 12)
     nothing = PooledNoise(0.0, 0)
     assert noise_module.filled(nothing, nothing) == nothing
+
+
+def test_each_model_has_its_own_noise_and_one_with_few_boots_the_others_too():
+    random = np.random.default_rng(4)
+    quiet, loud = random.normal(1.0, 0.005, size=(3, 10)).tolist(), random.normal(1.0, 0.05, size=(3, 10)).tolist()
+    found = noise_module.by_model({"a": quiet, "b": loud, "c": [[1.0, 1.0]], "d": []})
+    assert (found["a"], found["b"]) == (pool(quiet), pool(loud))
+    assert found["c"] == noise_module.filled(pool([[1.0, 1.0]]), pool([*quiet, *loud]))
+    assert found["d"] == noise_module.filled(pool([]), pool([*quiet, *loud, [1.0, 1.0]]))
+    assert noise_module.by_model({"a": quiet}) == {"a": pool(quiet)}
