@@ -243,23 +243,24 @@ def test_idle_power_is_that_of_all_cards_once_they_have_been_idle(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("protocol", "options", "unseen"),
+    ("protocol", "options", "keys", "paced", "unseen"),
     [
-        ("openai", (), ""),
-        ("openai", ("--tokens-per-chunk", "2"), "nothing tells how many tokens a chunk holds"),
-        ("openai", ("--tokens-per-chunk", "3"), "the whole text came at once"),
-        ("sglang", ("--tokens-per-chunk", "2"), "a chunk holds several tokens"),
+        ("openai", (), "", True, ""),
+        ("openai", ("--tokens-per-chunk", "2"), "", False, "a chunk holds (vLLM does if the workload has count_tokens"),
+        ("openai", ("--tokens-per-chunk", "2"), "count_tokens = true\n", True, "a chunk holds several tokens"),
+        ("openai", ("--tokens-per-chunk", "3"), "", False, "the whole text came at once"),
+        ("sglang", ("--tokens-per-chunk", "2"), "", True, "a chunk holds several tokens"),
     ],
 )
-def test_a_pace_that_no_stream_shows_is_absent_with_the_reason(tmp_path, protocol, options, unseen):
-    chosen = load(tmp_path, FILE)
+def test_a_pace_that_no_stream_shows_is_absent_with_the_reason(tmp_path, protocol, options, keys, paced, unseen):
+    chosen = load(tmp_path, FILE + keys)
     (cell,) = cells(chosen)
     with mock_server("--ttft", "0.02", "--gap", "0.02", *options) as url:
         found = Measurer(chosen, []).measure(cell, attach(Server(url, protocol=protocol), "mock"))
     assert unseen in found.unseen
     assert bool(found.unseen) == bool(unseen)
     assert found.metrics["ttft_p50"] > 0.02
-    assert ("tpot_p50" in found.metrics) == (not unseen or protocol == "sglang")
+    assert ("tpot_p50" in found.metrics) == paced
     assert ("itl_p50" in found.metrics) == (not unseen)
 
 

@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
+from fixtures.metrics import metrics_of
 from fixtures.store import accept, baseline, run
+from fixtures.workloads.workload import Kind
 from perf_tests.fakes.synthetic_run import synthetic_run
 
 pytestmark = pytest.mark.cpu
@@ -177,3 +180,16 @@ def test_a_fingerprint_names_no_path(tmp_path, capsys, finished):
 def test_a_run_that_left_nothing_is_named(tmp_path, capsys):
     assert accept.main([str(tmp_path)]) == 2
     assert "name the directory of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_cells_of_every_kind_have_a_duration(tmp_path, finished, kind):
+    """Seconds of a round, or of a request, whatever is measured once."""
+    first = finished.cells[0]
+    observed = {metric.name: (2.0,) for metric in metrics_of(kind)}
+    alone = dataclasses.replace(first, boots=(dataclasses.replace(first.boots[0], repetitions=observed),))
+    night = dataclasses.replace(finished, cells=(alone,))
+    root = tmp_path / "baselines"
+    assert accept.main([left(tmp_path / "run", night), "--baselines", str(root)]) == 0
+    (path,) = root.rglob("*.json")
+    assert json.loads(path.read_text())["benchmarks"][0]["stats"]["data"] == [0.5 if kind == "capacity" else 2.0]

@@ -23,6 +23,7 @@ CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "
         ({"slo_ttft": 0.1}, "slo_ttft and slo_tpot go together"),
         ({"slo_ttft": 0.1, "slo_tpot": 0.1, "kind": "offline"}, "limits need kind 'online' or 'capacity'"),
         ({"stream": False}, "kind 'online' measures TTFT and needs stream = true"),
+        ({"stream": False, "count_tokens": True}, "count_tokens needs stream = true"),
         ({"prefix_len": 9}, "prefix_len must be within input_len"),
         ({"prefix_len": 4, "lengths": "sharegpt"}, "of fixed lengths"),
         ({"burstiness": 0.0}, "burstiness must be positive"),
