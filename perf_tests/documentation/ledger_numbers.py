@@ -11,12 +11,14 @@ from fixtures.deployments import deployment as deployments
 from fixtures.deployments.cell import cells
 from fixtures.engines.registry import ENGINES
 from fixtures.prediction.prediction import Prediction, predict
+from perf_tests.documentation import evidence
 from perf_tests.documentation.calibrate import PLATFORMS
 from perf_tests.documentation.evidence.boots import PAIRS, measured
 from perf_tests.documentation.tables import H100, H200
 
-# Where the boots of a deployment are.
+# Where the boots of a deployment are: the card's directory, and the set with the weights that the deployment serves.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}
+RANDOM = {"h200x1": evidence.SETS / "vllm-0.33.0-random"}
 ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 
 
@@ -56,8 +58,9 @@ def _recorded(deployment: str, cell: str, over: str, metric: str) -> float | Non
     """The median of a metric in the evidence, or its ratio to that of another cell; None where either has no boot."""
     if deployment not in DIRECTORIES:
         return None
-    value = measured(DIRECTORIES[deployment], cell, metric)
-    base = measured(DIRECTORIES[deployment], over, metric) if over else 1.0
+    place, of = DIRECTORIES[deployment], RANDOM.get(deployment, evidence.CURRENT)
+    value = measured(place, cell, metric, of)
+    base = measured(place, over, metric, of) if over else 1.0
     return None if value is None or base is None else value / base
 
 
