@@ -12,8 +12,9 @@ from fixtures.errors import EngineError
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session import measurer
-from fixtures.session.measurer import Measurer, plain_rounds
+from fixtures.session.measurer import Measurer
 from fixtures.session.relations import scale
+from fixtures.session.rounds import plain_rounds
 from fixtures.session.session import Session
 from fixtures.session.steadiness import OTHERS
 from perf_tests.fakes.deployments import TWIN, head, load, workload

@@ -14,8 +14,9 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
 from fixtures.errors import EngineError
-from fixtures.session.measurer import Measurer, plain_rounds
+from fixtures.session.measurer import Measurer
 from fixtures.session.repetitions import FIRST_WARM, WARM, Repetitions, requests_of
+from fixtures.session.rounds import plain_rounds
 from fixtures.session.warm_up import WITHOUT_CARD_TOKENS
 from fixtures.workloads.repetitions import trimmed_mean
 from fixtures.workloads.workload import Workload

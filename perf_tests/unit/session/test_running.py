@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.deployments.cell import cells
 from fixtures.errors import EngineError, UsageError
-from fixtures.session.measurer import plain_rounds
+from fixtures.session.rounds import plain_rounds
 from fixtures.session.running import Running, earlier_boots
 from fixtures.store.run import BlockRecord, CellRecord, Run, text
 from fixtures.store.sample import Sample
