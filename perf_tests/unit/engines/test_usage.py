@@ -67,6 +67,24 @@ def test_a_process_that_has_ended_counts_for_nothing():
     assert usage([process.pid]) == Usage({}, {})
 
 
+def test_a_thread_that_shares_its_core_waits_for_it():
+    core_of_both = max(os.sched_getaffinity(0))
+    with burning(60) as one, burning(60) as other:
+        for process in (one, other):
+            os.sched_setaffinity(process.pid, {core_of_both})
+        while any(len(os.listdir(f"/proc/{process.pid}/task")) < 2 for process in (one, other)):
+            time.sleep(0.01)
+        before = usage([one.pid])
+        time.sleep(0.5)
+        after = usage([one.pid])
+        one.kill()
+        other.kill()
+    thread = after.busiest(before)
+    ran = after.ran[thread] - before.ran[thread]
+    assert after.queued(before, thread) > ran / 3, "the other has had about half of the time"
+    assert after.queued(after, thread) == 0
+
+
 def test_the_busiest_thread_is_found_and_the_core_that_it_is_on():
     chosen = max(os.sched_getaffinity(0))
     with burning(60) as process:
