@@ -63,6 +63,17 @@ def test_a_long_poisson_schedule_is_the_steady_state():
         assert found == pytest.approx(serving.online(setup, term, rate, 100, 100).itl, rel=0.03)
 
 
+def test_padding_that_is_not_routed_shortens_the_steps_of_a_mixture_alone():
+    """Five streams side by side are replayed by the graph for eight; eight fill it."""
+    masked = dataclasses.replace(HOST, routes_padding=False)
+    for setup, count, shorter in ((MOE, 5, True), (MOE, 8, False), (DENSE, 5, False)):
+        requests = [Arrival(0.0, 64, 100)] * count
+        found = [schedule.play(setup, term, requests, 10**6)[0].tpot for term in (HOST, masked)]
+        steps = [serving.decode_step(setup, term, count, 64 + 51).total for term in (HOST, masked)]
+        assert found == pytest.approx(steps, rel=1e-3)
+        assert (found[1] < found[0]) == shorter
+
+
 def test_an_arrival_stretches_the_step_that_it_shares():
     first, second = Arrival(0.0, 100, 50), Arrival(0.05, 3000, 1)
     (alone,) = schedule.play(DENSE, HOST, [first], 10_000)

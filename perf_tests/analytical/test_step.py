@@ -88,6 +88,21 @@ def test_a_decode_step_by_hand():
     assert terms.total == terms.device == terms.dense + terms.experts + terms.attention
 
 
+def test_padding_that_is_not_routed_chooses_no_experts():
+    """Of five sequences in a graph for eight: products have eight rows, and five tokens choose experts."""
+    setup = Setup(TINY, CARD, Parallel(), BF16)
+    routed, masked = (step.decode(setup, 5, 50, routes_padding=routes) for routes in (True, False))
+    expert = 3 * 16 * 32
+    for terms, tokens in ((routed, 8), (masked, 5)):
+        read, computed = 4 * (1 - 0.5**tokens) * expert * 2 / 400, 2 * tokens * 2 * expert / (4000 * 0.2)
+        assert terms.experts == pytest.approx(0.75 + math.hypot(read, computed))
+    assert dataclasses.replace(masked, experts=routed.experts) == routed
+    # On two copies of the attention three and two sequences are padded to four each.
+    both = Setup(TINY, CARD, Parallel(1, 2, 2), BF16)
+    assert step.decode(both, 5, 50, routes_padding=False).experts < step.decode(both, 5, 50).experts
+    assert step.decode(both, 5, 50).experts == step.decode(both, 8, 50).experts
+
+
 def test_a_prefill_by_hand():
     terms = step.prefill(Setup(TINY, CARD, Parallel(), BF16), 2, 10)
     layers = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16]
@@ -166,6 +181,23 @@ def test_padding_costs_as_much_as_the_sequences_it_stands_for_but_for_their_atte
     full = step.decode(setup, step.padded(sequences), context)
     assert (short.dense, short.experts, short.communication) == (full.dense, full.experts, full.communication)
     assert short.attention <= full.attention
+
+
+@given(setups(), batches, contexts)
+@settings(max_examples=50)
+def test_padding_that_is_not_routed_costs_no_more_than_if_it_were(setup, sequences, context):
+    """As much in a full graph, else less by what it would have read; never less than a smaller batch."""
+    routed, masked = (step.decode(setup, sequences, context, routes) for routes in (True, False))
+    assert (masked.dense, masked.attention, masked.communication) == (
+        routed.dense,
+        routed.attention,
+        routed.communication,
+    )
+    assert masked.experts <= routed.experts * MORE
+    if sequences == setup.parallel.replicas * step.padded(math.ceil(sequences / setup.parallel.replicas)):
+        assert masked == routed
+    assert step.decode(setup, sequences + 1, context, False).total * MORE >= masked.total
+    assert step.hbm_floor(setup, sequences, context) <= masked.device * MORE
 
 
 @given(setups(), batches, st.integers(0, 50), contexts, st.integers(0, 5000))

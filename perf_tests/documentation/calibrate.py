@@ -162,7 +162,9 @@ def document_points() -> list[Measured]:
 @functools.cache
 def fitted(platform: str) -> dict[str, HostTerm]:
     """The host terms that a platform's evidence gives, by card."""
-    return fit_cards(recorded(platform))
+    routes = {card: host.routes_padding for card, host in shipped(platform).items()}
+    found = fit_cards(recorded(platform))
+    return {card: dataclasses.replace(host, routes_padding=routes[card]) for card, host in found.items()}
 
 
 def shipped(platform: str) -> dict[str, HostTerm]:
@@ -381,7 +383,8 @@ def main() -> None:
         points, hosts = recorded(platform), fitted(platform)
         for card, host in hosts.items():
             constants = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
-            print(f"{platform} {card}:", {name: f"{figure.value:.4g}" for name, figure in constants.items() if figure})
+            figures = {name: figure for name, figure in constants.items() if isinstance(figure, Figure)}
+            print(f"{platform} {card}:", {name: f"{figure.value:.4g}" for name, figure in figures.items()})
         for point in points:
             if result := error(point, hosts[point.card]):
                 rows.append(

@@ -79,14 +79,16 @@ def constants() -> Constants:
 def rounded(platform: str) -> dict[str, HostTerm]:
     """The fitted host terms of a platform by card, as hardware.toml has them."""
     return {
-        card: HostTerm(**{name: Figure(_rounded(value), "calibrated", "") for name, value in _values(host).items()})
+        card: dataclasses.replace(
+            host, **{name: Figure(_rounded(value), "calibrated", "") for name, value in _values(host).items()}
+        )
         for card, host in calibrate.fitted(platform).items()
     }
 
 
 def _values(host: HostTerm) -> dict[str, float]:
     figures = {field.name: getattr(host, field.name) for field in dataclasses.fields(host)}
-    return {name: figure.value for name, figure in figures.items() if figure is not None}
+    return {name: figure.value for name, figure in figures.items() if isinstance(figure, Figure)}
 
 
 def _rounded(value: float) -> float:
