@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fixtures.analytical import step
@@ -177,6 +177,7 @@ def test_batches_are_padded_to_cuda_graphs(sequences, rows):
 @given(setups(), batches, st.integers(1, 5000))
 @settings(max_examples=50)
 def test_padding_costs_as_much_as_the_sequences_it_stands_for_but_for_their_attention(setup, sequences, context):
+    assume(sequences >= setup.parallel.replicas)  # the padding of a copy without a sequence chooses no experts
     short = step.decode(setup, sequences, context)
     full = step.decode(setup, step.padded(sequences), context)
     assert (short.dense, short.experts, short.communication) == (full.dense, full.experts, full.communication)
