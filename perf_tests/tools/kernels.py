@@ -51,7 +51,7 @@ def read(wheel: Path, card: str, family: str, name: str) -> pd.DataFrame:
 
 
 def experts(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
-    """What, predicted and measured of each mixture of experts, tokens spread evenly over them."""
+    """What, predicted and measured of each mixture of experts, tokens spread evenly over them: no two share one that may not."""
     rows = read(wheel, card, "moe", "moe")
     kept = rows[(rows.distribution == "balanced") & (rows.num_tokens <= MOST_TOKENS) & (rows.moe_ep_size == 1)]
     for row in kept[kept.moe_dtype.isin(FORMATS) & (kept.moe_tp_size <= MOST_CARDS)].itertuples():
@@ -61,7 +61,9 @@ def experts(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
         kernel = (
             "Triton" if "triton_" in row.kernel_source else "Marlin" if "marlin" in row.kernel_source else "FlashInfer"
         )
-        yield f"experts, {row.moe_dtype}, {kernel}", step.decode(setup, float(row.num_tokens), 1.0).experts, row.latency
+        touched = float(min(row.num_experts, row.num_tokens * row.topk))
+        seconds = step.expert_kernel(setup, layer, float(row.num_tokens), touched)
+        yield f"experts, {row.moe_dtype}, {kernel}", seconds, row.latency
 
 
 def latent_attention(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
