@@ -55,8 +55,13 @@ def test_everyone_is_served_and_nobody_faster_than_alone(setup, term, requests, 
 
 def test_a_long_poisson_schedule_is_the_steady_state():
     """Against Little's law, which knows of no schedule."""
-    for setup, rate, launch in ((DENSE, 20, 0), (MOE, 4, 0), (DENSE, 10, 0.015)):
-        term = dataclasses.replace(HOST, launch_seconds=figure(launch))
+    for setup, rate, launch, routes in (
+        (DENSE, 20, 0, True),
+        (MOE, 4, 0, True),
+        (MOE, 4, 0, False),
+        (DENSE, 10, 0.015, True),
+    ):
+        term = dataclasses.replace(HOST, launch_seconds=figure(launch), routes_padding=routes)
         times = arrivals.times(rate, 3000, random.Random(1))
         streams = schedule.play(setup, term, [Arrival(at, 100, 100) for at in times], 10**6)
         found = statistics.mean(stream.tpot for stream in streams)
