@@ -51,7 +51,7 @@ def read(wheel: Path, card: str, family: str, name: str) -> pd.DataFrame:
 
 
 def experts(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
-    """What, predicted and measured of each mixture of experts, tokens spread evenly over them: no two share one that may not."""
+    """What, predicted and measured of each mixture of experts, tokens spread evenly over them: few share one."""
     rows = read(wheel, card, "moe", "moe")
     kept = rows[(rows.distribution == "balanced") & (rows.num_tokens <= MOST_TOKENS) & (rows.moe_ep_size == 1)]
     for row in kept[kept.moe_dtype.isin(FORMATS) & (kept.moe_tp_size <= MOST_CARDS)].itertuples():
