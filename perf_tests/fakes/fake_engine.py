@@ -42,7 +42,7 @@ INFO 11-24 02:17:00 [gpu_model_runner.py:3336] Model loading took 0.01 GiB memor
 INFO 11-24 02:17:00 [kv_cache_utils.py:1229] GPU KV cache size: 16,384 tokens
 INFO 11-24 02:17:00 [api_server.py:1346] Starting vLLM server on http://127.0.0.1:{port}
 """
-# After the formats of SGLang 0.5.23, whose decode tells its sizes at the end; nobody has recorded one of a card as small as this.
+# After the formats of SGLang 0.5.23; nobody has recorded one of a card as small as this.
 SGLANG_LOG = """\
 [2026-11-24 02:17:00] server_args={{'model_path': '{model}', 'tokenizer_path': '{model}'}}
 [2026-11-24 02:17:00] Init parallel begin.
