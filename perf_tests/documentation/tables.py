@@ -6,7 +6,7 @@ They stand between ``<!-- table NAME -->`` and ``<!-- /table -->``.
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tabulate import tabulate
@@ -39,6 +39,9 @@ PAGES = tuple(
     ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md", "docs/upgrade.md")
 )
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
+# Where each engine's boots are: of the current set, and of the releases that the suite installs.
+CURRENT = dict.fromkeys(("vllm", "sglang"), evidence.CURRENT)
+LOCKED = {"vllm": evidence.SETS / "vllm-0.33.0-random", "sglang": evidence.SETS / "sglang-0.5.23-random"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.
@@ -173,19 +176,19 @@ def quantised() -> str:
     return markdown(("", *(cell for form in forms for cell in (form, "expected"))), rows)
 
 
-def compared(card: str, parallel: str) -> dict[tuple[str, str], engines.Difference]:
-    """What SGLang differs by from vLLM, by cell without its engine and metric."""
+def compared(card: str, parallel: str, sets: Mapping[str, Path] = CURRENT) -> dict[tuple[str, str], engines.Difference]:
+    """What SGLang differs by from vLLM, each of its set of the evidence, by cell without its engine and metric."""
     sides = []
     for engine in ("vllm", "sglang"):
-        files = sorted(evidence.block(card, engine, parallel).glob("*.json"))
+        files = sorted(evidence.block(card, engine, parallel, sets[engine]).glob("*.json"))
         cells = {cell.partition("/")[2]: found for file in files for cell, found in results.read(file).items()}
         sides.append(engines.by_name(cells))
     return {(one.cell, one.metric): one for one in engines.compare(*sides)}
 
 
-def side_by_side() -> str:
+def side_by_side(sets: Mapping[str, Path] = CURRENT) -> str:
     """VLLM and SGLang on one H200."""
-    found = compared(H200, "tp1")
+    found = compared(H200, "tp1", sets)
     chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
     chosen += [(f"batch-{size}", "latency") for size in (1, 8, 64, 128, 256)]
     chosen += [(cell, "latency") for cell in ("long-prompt", "shared-prefix")]
@@ -205,6 +208,11 @@ def side_by_side() -> str:
         rows.append(row)
     per_model = ("vLLM", "SGLang", "change, 95% interval")
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
+
+
+def side_by_side_of_locked() -> str:
+    """The same of the releases that are locked, with random weights."""
+    return side_by_side(LOCKED)
 
 
 def side_by_side_on_two() -> str:
@@ -347,6 +355,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "held back": held_back,
     "quantised": quantised,
     "side by side": side_by_side,
+    "side by side, locked releases": side_by_side_of_locked,
     "side by side on two": side_by_side_on_two,
     "other card": other_card,
     "coverage": coverage,

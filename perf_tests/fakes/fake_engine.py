@@ -42,22 +42,22 @@ INFO 11-24 02:17:00 [gpu_model_runner.py:3336] Model loading took 0.01 GiB memor
 INFO 11-24 02:17:00 [kv_cache_utils.py:1229] GPU KV cache size: 16,384 tokens
 INFO 11-24 02:17:00 [api_server.py:1346] Starting vLLM server on http://127.0.0.1:{port}
 """
-# After the formats in SGLang 0.5.17's source; nobody has recorded one of a card as small as this.
+# After the formats of SGLang 0.5.23; nobody has recorded one of a card as small as this.
 SGLANG_LOG = """\
-[2026-11-24 02:17:00] server_args=ServerArgs(model_path='{model}', tokenizer_path='{model}')
-[2026-11-24 02:17:00] Init torch distributed begin.
+[2026-11-24 02:17:00] server_args={{'model_path': '{model}', 'tokenizer_path': '{model}'}}
+[2026-11-24 02:17:00] Init parallel begin.
 [2026-11-24 02:17:00] Load weight begin. avail mem=78.00 GB
 [2026-11-24 02:17:00] Load weight end. elapsed=0.25 s, type=LlamaForCausalLM, avail mem=77.99 GB, mem usage=0.01 GB.
 [2026-11-24 02:17:00] Memory pool end. avail mem=70.00 GB
-[2026-11-24 02:17:00] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, bs=[1, 2, 4], \
-avail mem=70.00 GB
-[2026-11-24 02:17:00] Capture target decode CUDA graph end. elapsed=0.50 s, mem usage=0.10 GB, avail mem=69.90 GB.
+[2026-11-24 02:17:00] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=70.00 GB
+[2026-11-24 02:17:00] Capture target decode CUDA graph end. bs=[1, 2, 4], elapsed=0.50 s, mem usage=0.10 GB, \
+avail mem=69.90 GB.
 [2026-11-24 02:17:00] max_total_num_tokens={tokens}, chunked_prefill_size=8192, max_prefill_tokens=16384, \
 max_running_requests=64, context_len=256, available_gpu_mem=69.90 GB
 [2026-11-24 02:17:00] INFO:     Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)
 """
 # As the environment has them: what is told by the servers differs, and is read by nobody who goes by releases.
-RELEASES = {"vllm": "0.32.0", "sglang": "0.5.17"}
+RELEASES = {"vllm": "0.32.0", "sglang": "0.5.23"}
 SGLANG_INFO = {"version": "0.0.2", "internal_states": [{"attention_backend": "fa3", "disable_radix_cache": True}]}
 
 

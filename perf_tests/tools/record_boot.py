@@ -27,6 +27,8 @@ _READ = re.compile(
     r"enforce_eager=\w+|enable_prefix_caching=\w+|disable_custom_all_reduce=\w+"
     r"|'mode': <CompilationMode[^>]+>|'cudagraph_mode': <[^>]+>"
 )
+# Of SGLang's options nothing is: its endpoint tells them.
+_OPTIONS = re.compile(r"(server_args=).+")
 
 
 def recording(releases: Releases, log: str, keep: str = "") -> str:
@@ -39,6 +41,7 @@ def recording(releases: Releases, log: str, keep: str = "") -> str:
 
 def _anonymous(line: str) -> str:
     line = _CONFIGURED.sub(lambda found: found[1] + ", ".join(_READ.findall(found[0])), line)
+    line = _OPTIONS.sub(r"\1...", line)
     line = _ADDRESS.sub("127.0.0.1", _PATH.sub(lambda found: _shortened(found[0]), line))
     return _NAME.sub("", _PROCESS.sub("pid=1", line))
 

@@ -106,13 +106,62 @@ def test_sglangs_tables(line, expected):
 
 def test_the_phases_of_sglangs_boot_are_seen_in_order():
     log = [*fake_engine.SGLANG_LOG.format(model="m", tokens=1, port=1).splitlines(), "The server is fired up and ready"]
-    assert [phase for line in log if (phase := SGLANG.phase(line, "0.5.20"))] == PHASES
+    assert [phase for line in log if (phase := SGLANG.phase(line, "0.5.23"))] == PHASES
 
 
-@pytest.mark.parametrize(("release", "missed"), [("0.5.20", ["starting workers"]), ("0.5.21", [])])
-def test_a_mark_that_a_release_no_longer_has_is_not_missed(release, missed):
-    log = fake_engine.SGLANG_LOG.replace("Init torch distributed begin", "")
+@pytest.mark.parametrize(
+    ("release", "mark", "missed"),
+    [
+        ("0.5.20", "Init torch distributed begin", []),
+        ("0.5.20", "Init parallel begin", ["starting workers"]),
+        ("0.5.21", "Init torch distributed begin", ["starting workers"]),
+        ("0.5.21", "Init parallel begin", []),
+    ],
+)
+def test_workers_start_under_the_mark_that_the_release_has(release, mark, missed):
+    log = fake_engine.SGLANG_LOG.replace("Init parallel begin", mark)
     assert SGLANG.releases.unmarked(release, log, {"card", "captured"}) == missed
+
+
+# From 0.5.22 on decode tells its sizes where its capture ends.
+DECODE_ENDS = """\
+[2026-11-24 02:17:01 TP0] Capture target prefill CUDA graph begin. backend=breakable, num_tokens=[4, 8192], avail mem=9 GB
+[2026-11-24 02:17:02 TP0] Capture target prefill CUDA graph end. elapsed=6.50 s, mem usage=0.20 GB, avail mem=8.80 GB.
+[2026-11-24 02:17:02 TP0] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=8.80 GB
+[2026-11-24 02:17:02 TP1] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=8.80 GB
+[2026-11-24 02:17:04 TP0] Capture target decode CUDA graph end. bs=[1, 2, 256], elapsed=3.25 s, mem usage=0.20 GB
+[2026-11-24 02:17:04 TP1] Capture target decode CUDA graph end. bs=[1, 2, 256], elapsed=3.50 s, mem usage=0.20 GB
+"""
+
+
+def test_sizes_that_are_told_where_a_capture_ends():
+    report = SGLANG.report(spec(release="0.5.22"), DECODE_ENDS, "http://127.0.0.1:9")
+    assert report.capture_seconds == 10.0
+    assert report.execution["CUDA graphs"] == "prefill breakable, 2 sizes up to 8192; decode full, 3 sizes up to 256"
+    assert SGLANG.untold("0.5.22", DECODE_ENDS) == []
+
+
+@pytest.mark.parametrize(
+    ("release", "log", "untold"),
+    [
+        # As it went unseen: 0.5.21 had no time after its sizes.
+        ("0.5.21", DECODE_ENDS, ["capture_time of target decode"]),
+        ("0.5.22", DECODE_ENDS.replace("bs=[1, 2, 256], ", ""), ["the sizes of CUDA graphs of decode"]),
+        (
+            "0.5.22",
+            DECODE_ENDS.replace("bs=[1, 2, 256], elapsed", "took"),
+            ["capture_time of target decode", "the sizes of CUDA graphs of decode"],
+        ),
+        # No time at all is one thing, and named as one.
+        ("0.5.22", DECODE_ENDS.replace("elapsed", "took"), []),
+    ],
+)
+def test_a_capture_of_which_the_log_says_less_than_of_others_is_named(release, log, untold):
+    assert SGLANG.untold(release, log) == untold
+    report = SGLANG.report(spec(release=release), log, "http://127.0.0.1:9")
+    (missing,) = [text for text in SGLANG.remarks(spec(release=release), log, report) if "does not tell" in text]
+    assert ("capture_time," in missing) == (report.capture_seconds is None)
+    assert all(text in missing for text in untold)
 
 
 def test_capture_times_are_missed_unless_an_option_is_about_graphs():
