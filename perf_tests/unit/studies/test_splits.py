@@ -67,7 +67,9 @@ def test_a_part_that_is_worse_makes_the_whole_worse_by_its_share():
 
 def test_what_is_planted_in_one_model_is_found_there_and_the_other_passes():
     records = splits.recorded(BASELINES)
-    for one in splits.played(records, "h200x1", 4, 1, Plant("decode", 0.2, ("mixtral-8x7b",))):
+    ids = splits.told_apart(records, 4)
+    assert {model: len(own) for model, own in ids.items()} == {"llama-3.1-8b": 10, "mixtral-8x7b": 8}
+    for one in splits.played(records, ids, "h200x1", 4, 1, Plant("decode", 0.2, ("mixtral-8x7b",))):
         tally = splits.Tally()
         tally.add(one)
         assert tally.alarmed == 1
@@ -79,8 +81,8 @@ def test_what_is_planted_in_one_model_is_found_there_and_the_other_passes():
 def test_what_cannot_be_dealt_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no baselines there"):
         splits.recorded(tmp_path)
-    with pytest.raises(UsageError, match="fewer than 12 boots"):
-        list(splits.played(splits.recorded(BASELINES), "h200x1", 6, 1, None))
+    with pytest.raises(UsageError, match="fewer than 12 boots of one machine"):
+        splits.told_apart(splits.recorded(BASELINES), 6)
     with pytest.raises(argparse.ArgumentTypeError, match="expected one of prefill, decode, memory"):
         Plant.parse("attention=0.02")
     for name in ("a", "b"):
@@ -94,7 +96,11 @@ def test_the_command():
     given = ("--night", "4", "--splits", "1", "--slower", "memory=0.05", "--of", "llama-3.1-8b")
     done = run_here(splits.main, str(BASELINES), *given)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 splits: 1 with an alarm (100.0%)")
+    assert done.stdout.startswith(
+        "left out: llama-2-13b: fewer than 8 boots of one machine in any cell\n1 splits: 1 with"
+    )
     assert "llama-3.1-8b startup kv_capacity" in done.stdout
+    lost = run_here(splits.main, str(BASELINES), "--of", "llama-2-13b")
+    assert "--of: llama-2-13b: left out" in lost.stderr
     refused = run_here(splits.main, str(BASELINES), "--of", "gpt-2")
     assert "--of: gpt-2: no baseline of that model" in refused.stderr
