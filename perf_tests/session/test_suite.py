@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import shutil
 import signal
 import statistics
 import subprocess
@@ -219,8 +220,10 @@ def test_an_interrupted_run_keeps_what_was_measured(suite):
 
 
 @pytest.mark.cpu
-def test_recorded_gpu_results_go_through_gate_claims_and_report(suite):
-    done = suite.replay(evidence.CURRENT / "h200x1", "h200x1", "--claims")
+def test_recorded_gpu_results_go_through_gate_claims_and_report(suite, tmp_path):
+    for one in ("vllm-0.33.0-random", "sglang-0.5.23-random"):
+        shutil.copytree(evidence.SETS / one / "h200x1", tmp_path / "recorded", dirs_exist_ok=True)
+    done = suite.replay(tmp_path / "recorded", "h200x1", "--claims")
     assert done.status == 0, done.text
     assert re.search(r"verdicts: \d+ pass", done.text)
     for claim in ("llama-weights-measured", "itl-moe-above-dense", "gap-widens-with-batch", "sglang-ahead"):
