@@ -48,7 +48,7 @@ VLLM, SGLANG = "vllm-0.26", "sglang-0.5"
 PLATFORMS = {"vllm": VLLM, "sglang": SGLANG}
 # Measured on several cards only: the set of its boots, their hardware and tensor-parallel size.
 NEWEST_VLLM = "vllm-0.33"
-ON_SEVERAL = {NEWEST_VLLM: (evidence.SETS / "vllm-0.33.0-random", {"h200x2": "h200"}, Parallel(2))}
+ON_SEVERAL = {NEWEST_VLLM: (evidence.TODAY, {"h200x2": "h200"}, Parallel(2))}
 # Mixtral with whole experts, which is no platform's.
 PAIRS = {"h200x2": "h200", "h100-80gb-hbm3x2": "h100"}
 FOUR = {"h200x4": "h200"}

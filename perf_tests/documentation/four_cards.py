@@ -26,7 +26,7 @@ from perf_tests.documentation.errors import of_time, summary
 
 FORETOLD = Path(__file__).parent / "foretold"
 HARDWARE, MOE = "h200x4", "mixtral-8x7b"
-SET = evidence.SETS / "vllm-0.33.0-random"
+SET = evidence.TODAY
 # Mixtral's experts in one half each, whole beside split attention, and whole beside a copy of the attention on each card.
 SPLIT, WHOLE, COPIED = "tp4", "tp4ep4", "tp1dp4ep4"
 TIMES = ("latency", "output_throughput")

@@ -18,7 +18,7 @@ from perf_tests.documentation.tables import H100, H200
 
 # Where the boots of a deployment are: the card's directory, and the set with the weights that the deployment serves.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}
-RANDOM = {"h200x1": evidence.SETS / "vllm-0.33.0-random"}
+RANDOM = {"h200x1": evidence.TODAY}
 ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 
 

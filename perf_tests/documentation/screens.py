@@ -24,8 +24,8 @@ _SCREEN = re.compile(r"(```text\n)(  metric .*?)(\n```)", re.DOTALL)
 
 
 def filled(text: str) -> str:
-    """The page with its command on the current set of evidence, and what that prints."""
-    recording = (evidence.CURRENT / _COMMAND.search(text)[2]).relative_to(ROOT)
+    """The page with its command on today's evidence, and what that prints."""
+    recording = evidence.block(_COMMAND.search(text)[2], "vllm", of=evidence.TODAY).relative_to(ROOT)
     text = _COMMAND.sub(lambda found: f"$ pytest {found[1]}{recording}{found[3]}", text)
     screen = _printed(_COMMAND.search(text)[0].removeprefix("$ pytest "))
     return _SCREEN.sub(lambda found: f"{found[1]}{screen}{found[3]}", text)

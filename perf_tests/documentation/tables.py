@@ -41,7 +41,7 @@ PAGES = tuple(
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
 # Where each engine's boots are: of the current set, and of the releases that the suite installs.
 CURRENT = dict.fromkeys(("vllm", "sglang"), evidence.CURRENT)
-LOCKED = {"vllm": evidence.SETS / "vllm-0.33.0-random", "sglang": evidence.SETS / "sglang-0.5.23-random"}
+LOCKED = {"vllm": evidence.TODAY, "sglang": evidence.SETS / "sglang-0.5.23-random"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.

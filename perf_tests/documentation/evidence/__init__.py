@@ -9,6 +9,8 @@ from pathlib import Path
 SETS = Path(__file__).parent
 # The set that everything generated rests on. The others are kept for comparison.
 CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-dummy"
+# The locked release of vLLM with random weights, on the cards whose deployments serve these.
+TODAY = SETS / "vllm-0.33.0-random"
 WEIGHTS = CURRENT.name.rpartition("-")[2]
 
 
