@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -276,9 +277,20 @@ class MockServer:
             self.counted.ended(len(request["prompt"]), tokens, received, entry["written"], False)
             self.reply(transport, 200, json.dumps(answer).encode())
 
-        loop = asyncio.get_running_loop()
-        due = received + self.ttft(request) + (tokens - 1) * self.args.gap
-        loop.call_at(due + loop.time() - time.monotonic(), write)
+        not_before(received + self.ttft(request) + (tokens - 1) * self.args.gap, write)
+
+
+def not_before(due: float, call: Callable[[], None]) -> None:
+    """Call at a moment of the monotonic clock and never sooner: the loop's own timers are good to a millisecond."""
+    loop = asyncio.get_running_loop()
+
+    def attempt() -> None:
+        if time.monotonic() < due:
+            loop.call_soon(attempt)
+        else:
+            call()
+
+    loop.call_at(due + loop.time() - time.monotonic(), attempt)
 
 
 class Stream:
@@ -298,8 +310,6 @@ class Stream:
         self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
-        self.loop = asyncio.get_running_loop()
-        self.timer_offset = self.loop.time() - time.monotonic()
         entry = {"received": received, "prompt": hash(tuple(request["prompt"])), "model": request["model"]}
         server.log.append(entry | {"tokens": self.tokens, "written": self.written})
 
@@ -314,7 +324,7 @@ class Stream:
         self.later(self.ttft)
 
     def later(self, after: float) -> None:
-        self.loop.call_at(self.received + after + self.timer_offset, self.step)
+        not_before(self.received + after, self.step)
 
     def step(self) -> None:
         i, now = len(self.written), time.monotonic()  # the client may have it before a write returns
@@ -411,7 +421,7 @@ class Stream:
     def drain(self) -> None:
         if self.pieces:
             self.transport.write(self.pieces.popleft())
-            self.loop.call_later(PACKET_SECONDS, self.drain)
+            asyncio.get_running_loop().call_later(PACKET_SECONDS, self.drain)
 
 
 class NativeStream(Stream):
@@ -474,16 +484,14 @@ class Replay:
         self.written: list[float] = []
         server.log.append({"received": received, "written": self.written} | ({"form": form.name} if form else {}))
         server.latest[transport] = self
-        loop = asyncio.get_running_loop()
-        began = received + loop.time() - time.monotonic()
         self.pieces = collections.deque(data for _, data in reads)
         for when, _ in reads:
-            loop.call_at(began + when / server.args.speed, self.write)
+            not_before(received + when / server.args.speed, self.write)
         if form and form.closes:
-            loop.call_at(began + reads[-1][0] / server.args.speed + CLOSE_SECONDS, self.close)
+            not_before(received + reads[-1][0] / server.args.speed + CLOSE_SECONDS, self.close)
 
     def write(self) -> None:
-        """The next piece: timers of the same millisecond are called in any order."""
+        """The next piece, whichever was called for: timers of the same millisecond are called in any order."""
         self.written.append(time.monotonic())
         self.transport.write(self.pieces.popleft())
 

@@ -58,7 +58,7 @@ def test_what_a_server_counts_of_requests(options, engine):
     assert (grown["prompt_tokens"], grown["output_tokens"]) == (60, 15)
     assert (grown["cache_hits"], grown["cache_queries"], grown["preemptions"]) == (15, 60, 1)
     assert (grown["first_tokens"], grown["queued"], grown["steps"]) == (3, 3, 12)
-    assert grown["ttft_seconds"] / 3 > 0.04, "but for what two clocks differ by"
+    assert grown["ttft_seconds"] / 3 >= 0.05
     assert grown["itl_seconds"] / 12 == pytest.approx(0.01, rel=0.5)
 
 
