@@ -394,9 +394,9 @@ class Stream:
             self.write(b"data: [DONE]\n\n")
         self.send(b"0\r\n\r\n")
         if fault == "close-idle":
-            self.loop.call_later(IDLE_SECONDS, self.transport.close)
+            asyncio.get_running_loop().call_later(IDLE_SECONDS, self.transport.close)
         if fault == "exit-idle":
-            self.loop.call_later(IDLE_SECONDS, os._exit, 3)
+            asyncio.get_running_loop().call_later(IDLE_SECONDS, os._exit, 3)
 
     def write(self, data: bytes) -> None:
         if self.fault == "gzip":

@@ -44,6 +44,7 @@ def test_what_changes_how_an_engine_runs_is_recorded(name):
         "RAY_PASSWORD",
         "RAY_ADDRESS",
         "VLLM_HOST_IP",
+        "NVIDIA_REQUIRE_CUDA",
     ],
 )
 def test_secrets_addresses_and_all_else_are_not(name):
