@@ -1,13 +1,16 @@
 """What a user sees: latency step by step, waves of prompts, and Little's law."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fixtures.analytical import serving, step
+from fixtures.analytical.architecture import from_config
 from fixtures.analytical.hardware import hardware
 from fixtures.analytical.parallel import Parallel
 from fixtures.analytical.precision import precision
@@ -18,6 +21,7 @@ from perf_tests.analytical.strategies import GPUS, host, setups
 
 pytestmark = pytest.mark.cpu
 
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["models"]
 DENSE = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(2), precision("bf16"))
 MOE = Setup(MIXTRAL, hardware().gpu["h200"], Parallel(2), precision("bf16"))
 HOST = host(step=8e-4, sequence=4e-6, prefill=6e-3, request=6e-4)
@@ -62,6 +66,16 @@ def test_a_window_that_fills_while_tokens_are_generated_bends_the_time_of_a_step
     expected = serving.prefill_seconds(setup, HOST, 8, 96)
     expected += sum(serving.decode_step(setup, HOST, 8, context).total for context in range(97, 96 + 80))
     assert serving.latency_seconds(setup, HOST, 8, 96, 80) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V4-Flash", "DeepSeek-V3.2"])
+def test_an_index_that_chooses_from_the_2048th_token_on_bends_it_too(name):
+    """Of V4's entries, one for four tokens, 512 are chosen, of V3.2's tokens 2,048."""
+    architecture = from_config(PUBLISHED[name]["config"], name)
+    setup = Setup(architecture, hardware().gpu["h200"], Parallel(8), precision("bf16"))
+    expected = serving.prefill_seconds(setup, HOST, 64, 1500)
+    expected += sum(serving.decode_step(setup, HOST, 64, context).total for context in range(1501, 3500))
+    assert serving.latency_seconds(setup, HOST, 64, 1500, 2000) == pytest.approx(expected, rel=1e-5)
 
 
 @given(setups(), hosts, batches, lengths, st.integers(1, 500), st.integers(1, 100))

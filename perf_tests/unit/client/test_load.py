@@ -88,10 +88,7 @@ def test_chunks_of_several_tokens_have_a_pace_only_where_the_server_counts_them(
     summary = summarize([record])
     assert math.isnan(summary.tpot_p50)
     assert math.isnan(summary.itl_p50)
-    assert (
-        "nothing tells how many tokens a chunk holds (vLLM does if the workload has count_tokens = true)"
-        in summary.unseen
-    )
+    assert "nothing tells how many tokens a chunk holds (vLLM does if count_tokens asks for it)" in summary.unseen
     assert summary.unseen.endswith("(median 4 chunks for 16 tokens)")
 
 
@@ -263,6 +260,14 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
     assert "ttft_p50" in unwritable.stdout
     assert unwritable.stderr.splitlines()[-1].endswith("out.json: cannot be written: No such file or directory")
     assert unwritable.returncode == 2
+
+
+def test_the_command_asks_for_a_count_in_each_chunk():
+    with mock_server("--ttft", "0.02", "--gap", "0.02", "--tokens-per-chunk", "2") as url:
+        asked = ["--url", url, "--model", "mock", "--num-prompts", "1", "--output-len", "8"]
+        plain, counted = (run_here(main, *asked, *options) for options in ((), ("--count-tokens",)))
+    assert re.search(r"^tpot_p50 +-$", plain.stdout, re.MULTILINE)
+    assert re.search(r"^tpot_p50 +0\.0\d+$", counted.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_idle_power_is_that_of_all_cards_once_they_have_been_idle(tmp_path, monk
     ("protocol", "options", "keys", "paced", "unseen"),
     [
         ("openai", (), "", True, ""),
-        ("openai", ("--tokens-per-chunk", "2"), "", False, "a chunk holds (vLLM does if the workload has count_tokens"),
+        ("openai", ("--tokens-per-chunk", "2"), "", False, "a chunk holds (vLLM does if count_tokens asks"),
         ("openai", ("--tokens-per-chunk", "2"), "count_tokens = true\n", True, "a chunk holds several tokens"),
         ("openai", ("--tokens-per-chunk", "3"), "", False, "the whole text came at once"),
         ("sglang", ("--tokens-per-chunk", "2"), "", True, "a chunk holds several tokens"),

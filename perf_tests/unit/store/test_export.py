@@ -33,7 +33,8 @@ def test_baselines_as_csv(tmp_path, capsys):
     assert boots == {boot["boot"] for boot in cell["extra_info"]["boots"]}
     own = [one for one in latency if one["boot"] in boots]
     assert sorted(one["repetition"] for one in own) == sorted([*"12345", "median"] * len(boots))
-    assert {(one["unit"], one["hardware"], one["tensor_parallel"]) for one in own} == {("ms", "NVIDIA H200", "1")}
+    served = {(one["unit"], one["hardware"], one["weights"], one["tensor_parallel"]) for one in own}
+    assert served == {("ms", "NVIDIA H200", "dummy", "1")}
     assert all(500 < float(one["value"]) < 600 for one in own)
 
 
@@ -52,7 +53,7 @@ def test_a_run_as_csv_keeps_invalid_samples_and_candidates_apart(tmp_path):
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert export.write(tmp_path, tmp_path / "out.csv") == 6
     found = table(tmp_path / "out.csv")
-    assert {one["model"] for one in found} == {"org/model"}
+    assert {(one["model"], one["weights"]) for one in found} == {("org/model", "")}
     assert [one["value"] for one in found] == ["500.0", "400.0", "600.0"] * 2
     assert [(one["candidate"], one["control"], one["invalid"]) for one in found[2:4]] == [
         ("False", "True", ""),
@@ -119,7 +120,7 @@ def test_parquet_holds_the_same_as_csv(tmp_path):
 
 def test_the_notebook_runs(monkeypatch, tmp_path):
     """Its code cells, one after the other, as Jupyter would run them; nothing of Jupyter is needed."""
-    (tmp_path / "baselines").symlink_to(evidence.CURRENT)
+    (tmp_path / "baselines").symlink_to(evidence.TODAY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     notebook = json.loads((ROOT / "docs" / "baselines.ipynb").read_text(encoding="utf-8"))

@@ -83,6 +83,8 @@ def test_what_cannot_be_dealt_is_refused(tmp_path):
         splits.recorded(tmp_path)
     with pytest.raises(UsageError, match="fewer than 12 boots of one machine"):
         splits.told_apart(splits.recorded(BASELINES), 6)
+    with pytest.raises(UsageError, match="m: fewer than 2 boots of one machine"):
+        splits.told_apart({"m": {"benchmarks": []}}, 1)
     with pytest.raises(argparse.ArgumentTypeError, match="expected one of prefill, decode, memory"):
         Plant.parse("attention=0.02")
     for name in ("a", "b"):
