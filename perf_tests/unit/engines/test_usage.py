@@ -11,9 +11,10 @@ from fixtures.engines.usage import Usage, core, usage
 
 pytestmark = pytest.mark.cpu
 
-# Prints a line after so many seconds of a thread's own time on the processor, in so many threads.
+# Prints a line after so many seconds of a thread's own time on the processor, in so many threads, on one core if one is given.
 BURN = """
-import sys, threading, time
+import os, sys, threading, time
+os.sched_setaffinity(0, map(int, sys.argv[3:]) if sys.argv[3:] else os.sched_getaffinity(0))
 def burn():
     while time.thread_time() < float(sys.argv[1]): pass
 threads = [threading.Thread(target=burn) for _ in range(int(sys.argv[2]))]
@@ -23,8 +24,8 @@ print(flush=True); sys.stdin.read()
 """
 
 
-def burning(seconds, threads=1):
-    command = [sys.executable, "-c", BURN, str(seconds), str(threads)]
+def burning(seconds, threads=1, on=()):
+    command = [sys.executable, "-c", BURN, *map(str, (seconds, threads, *on))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -68,10 +69,8 @@ def test_a_process_that_has_ended_counts_for_nothing():
 
 
 def test_a_thread_that_shares_its_core_waits_for_it():
-    core_of_both = max(os.sched_getaffinity(0))
-    with burning(60) as one, burning(60) as other:
-        for process in (one, other):
-            os.sched_setaffinity(process.pid, {core_of_both})
+    of_both = [max(os.sched_getaffinity(0))]
+    with burning(60, on=of_both) as one, burning(60, on=of_both) as other:
         while any(len(os.listdir(f"/proc/{process.pid}/task")) < 2 for process in (one, other)):
             time.sleep(0.01)
         before = usage([one.pid])
@@ -87,8 +86,7 @@ def test_a_thread_that_shares_its_core_waits_for_it():
 
 def test_the_busiest_thread_is_found_and_the_core_that_it_is_on():
     chosen = max(os.sched_getaffinity(0))
-    with burning(60) as process:
-        os.sched_setaffinity(process.pid, {chosen})  # before it starts the thread that burns, which inherits it
+    with burning(60, on=[chosen]) as process:
         while len(os.listdir(f"/proc/{process.pid}/task")) < 2:
             time.sleep(0.01)
         before = usage([process.pid])
