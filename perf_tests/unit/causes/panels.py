@@ -6,7 +6,9 @@ from fixtures.causes.panel import Panel
 from fixtures.gate.noise import Noise
 
 
-def panel(known, night, cells=None, seconds=None, sigma=None, tolerance=0.01, hosts=None, host="", timed=None):
+def panel(
+    known, night, cells=None, seconds=None, sigma=None, tolerance=0.01, hosts=None, host="", timed=None, paired=False
+):
     """Changes for the worse [metrics, boots] of baseline and night; each metric a cell of its own unless told."""
     known, night = np.asarray(known, dtype=float), np.asarray(night, dtype=float)
     count, boots = known.shape
@@ -15,7 +17,7 @@ def panel(known, night, cells=None, seconds=None, sigma=None, tolerance=0.01, ho
         known,
         hosts or ["h"] * boots,
         night,
-        [Noise(1.0, boots, float(one), degrees=30) for one in sigmas],
+        [Noise(1.0, boots, float(one), degrees=30, paired=paired) for one in sigmas],
         np.broadcast_to(np.asarray(tolerance, dtype=float), count),
         np.arange(count) if cells is None else np.array(cells),
         np.full(count, np.nan) if seconds is None else np.asarray(seconds, dtype=float),

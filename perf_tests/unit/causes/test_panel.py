@@ -135,3 +135,47 @@ def test_the_effect_is_the_shift_and_its_error_shrinks_with_metrics_and_boots():
 
 def test_a_metric_that_has_no_value_that_counts_has_no_effect():
     assert panel(np.zeros((1, 3)), [[math.nan]], sigma=0.01).member(0) is None
+
+
+def pairs(night, known=None, sigma=0.01):
+    """Metrics that are judged by pairs, [metrics, pairs], beside a baseline's boots."""
+    night = np.asarray(night, dtype=float)
+    return panel(np.empty((len(night), 0)) if known is None else known, night, sigma=sigma, paired=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_centre_of_pairs_is_known_so_that_only_their_own_noise_is_in_the_error(count):
+    seen = pairs(np.full((4, count), 0.03))
+    noise = seen.standard(range(4)).noise
+    assert (noise.centre, noise.paired, "moved together" in noise.note) == (1.0, True, True)
+    assert seen.effect(range(4)).change == pytest.approx(0.03)
+    assert seen.effect(range(4)).error == pytest.approx(0.01 / math.sqrt(count))
+
+
+def test_a_baselines_boots_tell_how_much_pairs_of_them_differ_and_not_where_the_centre_is():
+    random = np.random.default_rng(5)
+    known = random.normal(0.02, 0.004, (16, 40))
+    seen = pairs(np.zeros((16, 3)), known, sigma=0.004 * math.sqrt(2))
+    noise = seen.standard(range(16)).noise
+    assert noise.sigma == pytest.approx(0.004 * math.sqrt(2) / 4, rel=0.25), "of 16 metrics that are independent"
+    assert noise.centre == 1.0
+    assert seen.standard(range(16)).baseline == (1.0, 1.0, 1.0)
+
+
+def test_the_rarer_of_two_speeds_is_noise_and_one_boot_of_eight_that_was_disturbed_is_not():
+    known = np.tile(np.random.default_rng(6).normal(0, 0.001, 10), (4, 1))
+    slow, fast = known.copy(), known.copy()
+    slow[:, 3] += 0.2
+    fast[:, 3:5] -= 0.03
+
+    def noise(boots):
+        return pairs(np.zeros((4, 1)), boots).standard(range(4)).noise.sigma
+
+    assert noise(slow) < 0.003
+    assert noise(fast) > 0.01
+
+
+def test_pairs_that_hold_too_little_in_common_have_no_standard():
+    seen = pairs([[math.nan], [math.nan], [0.1]])
+    assert seen.standard([0, 1, 2]).noise is None
+    assert seen.effect([0, 1, 2]) is None

@@ -75,3 +75,27 @@ def test_a_drawn_night_without_a_change_is_cleared():
     trial = CauseTrial(range(12), 40)
     trial.judge(drawn(2, [0.0] * 12, boots=1))
     assert trial.verdict().outcome is Outcome.PASS
+
+
+def test_of_pairs_none_decides_before_the_others_are_there():
+    trial = CauseTrial(range(10), 40)
+    for count in range(1, 4):
+        trial.judge(panel(KNOWN, np.tile([0.0, 0.03, 0.03][:count], (10, 1)), sigma=0.005, paired=True))
+    assert trial.verdict().change == pytest.approx(0.02, abs=0.003)
+    assert (trial.verdict().suspicious, trial.step) == (True, Step.OPEN)
+
+
+def test_three_pairs_that_agree_are_a_regression_and_one_is_not():
+    trial = CauseTrial(range(10), 40)
+    steps = []
+    for count in range(1, 4):
+        trial.judge(panel(KNOWN, np.full((10, count), 0.02), sigma=0.005 * math.sqrt(2), paired=True))
+        steps.append(trial.step)
+    assert steps == [Step.OPEN, Step.OPEN, Step.REGRESSION]
+    assert "3 pairs of boots" in trial.verdict().reason
+
+
+def test_without_a_pair_there_is_no_verdict():
+    trial = CauseTrial(range(3), 40)
+    trial.judge(panel(KNOWN[:3], np.full((3, 2), math.nan), sigma=0.01, paired=True))
+    assert (trial.verdict(), trial.step) == (None, Step.CLEARED)
