@@ -1,9 +1,11 @@
-"""Freezes committed baselines as evidence.
+"""Freezes baselines as evidence.
 
-    python -m perf_tests.documentation.freeze PLACE ...     directories of baselines/, as h200x1 or h200x2/vllm-tp2-random
+    python -m perf_tests.documentation.freeze PLACE ...     places in baselines/, as h200x1 or h200x2/vllm-tp2-random
+    ... --baselines DIR h200x1/vllm-tp1-random/m.json       a model's file alone, of baselines that are not committed
 
 They become a set that is named by the engine releases and the weights of their boots. Of a set that is there already the same
-place is replaced. The set that everything generated rests on is named in ``evidence/__init__.py``.
+place is replaced: of a directory everything, of a file that file. The set that everything generated rests on is named in
+``evidence/__init__.py``.
 """
 
 import argparse
@@ -19,15 +21,15 @@ from perf_tests.paths import ROOT
 
 
 def freeze(baselines: Path, places: list[str], sets: Path = evidence.SETS) -> Path:
-    """Copy directories of ``baselines`` to the same places in a set; returns the set's directory.
+    """Copy directories or files of ``baselines`` to the same places in a set; returns the set's directory.
 
     Raises UsageError if there are none, or if boots of one engine are of several releases or several kinds of weights.
     """
     releases: dict[str, set[str]] = {}
     weights: set[str] = set()
-    for directory in (baselines / place for place in places):
-        if not (paths := sorted(directory.rglob("*.json"))):
-            raise UsageError(f"{directory}: no baselines there; expected a directory like baselines/h200x1")
+    for source in (baselines / place for place in places):
+        if not (paths := [source] if source.is_file() else sorted(source.rglob("*.json"))):
+            raise UsageError(f"{source}: no baselines there; expected a directory like baselines/h200x1, or a file")
         for path in paths:
             found = baseline.read(path)
             weights.add(found.fingerprint["weights"])
@@ -42,8 +44,13 @@ def freeze(baselines: Path, places: list[str], sets: Path = evidence.SETS) -> Pa
     engines = sorted(releases, reverse=True)
     name = "-".join([*(f"{engine}-{min(releases[engine])}" for engine in engines), min(weights)])
     for place in places:
-        shutil.rmtree(sets / name / place, ignore_errors=True)
-        shutil.copytree(baselines / place, sets / name / place)
+        source, target = baselines / place, sets / name / place
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        else:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
     return sets / name
 
 
@@ -55,9 +62,13 @@ def main(arguments: list[str]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("places", nargs="+", metavar="PLACE", help="a directory in baselines/")
-    found = freeze(ROOT / "baselines", parser.parse_args(arguments).places)
-    print(f"{found.relative_to(ROOT)}: written; name it as CURRENT in evidence/__init__.py, then run")
+    parser.add_argument("places", nargs="+", metavar="PLACE", help="a directory or file in the baselines")
+    parser.add_argument("--baselines", type=Path, default=ROOT / "baselines", metavar="DIR", help="default: baselines/")
+    args = parser.parse_args(arguments)
+    found = freeze(args.baselines, args.places)
+    print(
+        f"{found.relative_to(ROOT)}: written; if constants are to rest on it, name it in evidence/__init__.py; then run"
+    )
     print("python -m perf_tests.documentation.generate")
 
 

@@ -63,3 +63,13 @@ def test_boots_that_are_no_set_are_refused(baselines, tmp_path, key, value, mess
     with pytest.raises(UsageError, match="no baselines there"):
         freeze(tmp_path, ["nothing"], tmp_path / "sets")
     assert not (tmp_path / "sets").exists()
+
+
+def test_a_models_file_joins_a_set_beside_what_it_has(baselines, tmp_path):
+    """As boots in a format that no committed deployment serves: of its baselines only this file is frozen."""
+    sets, place = tmp_path / "sets", "h200x1/vllm-tp1-dummy"
+    before = freeze(baselines.parent, [place], sets)
+    (measured,) = (baselines / "vllm-tp1-dummy").glob("*.json")
+    measured.rename(measured.with_name("llama-3.1-8b-fp8.json"))
+    assert freeze(baselines.parent, [f"{place}/llama-3.1-8b-fp8.json"], sets) == before
+    assert sorted(path.name for path in (before / place).iterdir()) == ["llama-3.1-8b-fp8.json", "llama-3.1-8b.json"]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.serving
 def test_outputs(cell, measure):
     sample, workload = measure(cell), cell.workload
     found = [Output.parse(line) for line in sample.outputs]
-    assert len(found) == 2 * workload.num_prompts + workload.long_prompts
+    assert len(found) == workload.alone_prompts + workload.long_prompts + workload.num_prompts
     assert distance(found, found) == Distance(0, 0, 0, 0)
     for output in found:
         output.check(len(output.logprobs) + 1, workload.output_len)

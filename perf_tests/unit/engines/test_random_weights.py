@@ -37,15 +37,26 @@ SHAPES = {
     f"{LAYER}block_sparse_moe.experts.0.w2.weight": (512, 1024),
     "lm_head.weight": (1000, 512),
 }
-# What an engine names its parameters where it has quantised all that it stacks.
-PARAMETERS = {
-    "model.embed_tokens.weight",
-    *(f"{LAYER}self_attn.{name}_proj.{part}" for name in ("qkv", "o") for part in ("qweight", "qzeros", "scales")),
-    f"{LAYER}input_layernorm.weight",
-    f"{LAYER}block_sparse_moe.gate.weight",
-    *(f"{LAYER}block_sparse_moe.experts.w{name}_qweight" for name in ("13", "2")),
-    "lm_head.weight",
-}
+
+
+def named(experts):
+    """How an engine names its parameters where it has quantised all that it stacks, by what it puts before the experts'."""
+    return {
+        "model.embed_tokens.weight",
+        *(f"{LAYER}self_attn.{name}_proj.{part}" for name in ("qkv", "o") for part in ("qweight", "qzeros", "scales")),
+        f"{LAYER}input_layernorm.weight",
+        f"{LAYER}block_sparse_moe.gate.weight",
+        *(
+            f"{LAYER}block_sparse_moe.experts.{experts}w{name}_{part}"
+            for name in ("13", "2")
+            for part in ("qweight", "qzeros", "scales", "bias")
+        ),
+        "lm_head.weight",
+    }
+
+
+# As vLLM 0.26.0 has them.
+PARAMETERS = named("")
 SCALE = Scale(0.02, layers=8, embedding="model.embed_tokens.weight")
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
@@ -76,9 +87,10 @@ def test_a_tied_embedding_is_no_larger_than_the_head_that_it_is():
     assert checkpoint(scale=Scale(0.02, layers=8))["model.embed_tokens.weight"].value == 0.02
 
 
+@pytest.mark.parametrize("experts", ["", "routed_experts."], ids=["vLLM 0.26.0", "vLLM 0.33.0"])
 @pytest.mark.parametrize("quantization", [AWQ, GPTQ], ids=["awq", "gptq"])
-def test_only_what_the_engine_expects_quantised_is(quantization):
-    found = checkpoint(quantization, PARAMETERS)
+def test_only_what_the_engine_expects_quantised_is(quantization, experts):
+    found = checkpoint(quantization, named(experts))
     quantised = {name.rpartition(".")[0] for name in found if name.endswith(".qweight")}
     expected = {
         "self_attn.q_proj",

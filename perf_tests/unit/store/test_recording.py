@@ -50,3 +50,16 @@ def test_a_single_file_is_played_back_whatever_its_weights(tmp_path):
     shutil.copytree(evidence.CURRENT / "h200x1" / "vllm-tp1-dummy", tmp_path / "r")
     (cell,) = cells(SHIPPED, ["vllm/llama-3.1-8b/tp1/batch-8"])[-1:]
     assert Recording(tmp_path / "r", SHIPPED).fingerprint(cell)["weights"] == "dummy"
+
+
+def test_outputs_that_more_was_asked_for_are_played_back_as_far_as_they_are_asked_for_now():
+    """A boot of evidence was asked for 48 prompts alone and answers of 4 tokens."""
+    recording = Recording(evidence.TODAY / "h200x1" / "vllm-tp1-random", SHIPPED)
+    (cell,) = (one for one in cells(SHIPPED, ["vllm/llama-3.1-8b/tp1/*"]) if one.workload.kind == "outputs")
+    boot, *_ = boots = recording.boots(cell)
+    asked = cell.workload
+    assert len(boots) > 1
+    assert len(boot.outputs) == asked.alone_prompts + asked.long_prompts + asked.num_prompts
+    assert not boot.metrics, "how long it took to ask for more is no time of this"
+    for other in (dataclasses.replace(asked, output_len=5), dataclasses.replace(asked, input_len=9)):
+        assert recording.boots(dataclasses.replace(cell, workload=other)) == ()

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fixtures.deployments.cell import OUTPUTS
 from fixtures.errors import UsageError
 from fixtures.outputs.outputs import Outputs
 from fixtures.store import baseline
@@ -55,10 +56,19 @@ def test_boots_of_one_server_are_compared_with_each_other(stored):
     assert row[:4] == ["a vllm/m/tp1", "itself", "3", "0.5000"]
 
 
-def test_prompts_of_another_vocabulary_are_not_compared(stored):
+def test_prompts_of_another_length_are_not_compared(stored):
     (own,) = list(stored["cpu vllm/mixtral-8x7b-twin/tp1"])[:1]
-    fewer = Outputs(own.short[1:], own.long, own.together)
-    assert outputs.rows({"a vllm/m/tp1": [own], "b vllm/m/tp1": [fewer]}) == []
+    other = Outputs(own.long, own.long, own.together)
+    assert outputs.rows({"a vllm/m/tp1": [own], "b vllm/m/tp1": [other]}) == []
+
+
+def test_a_server_that_was_asked_for_more_is_compared_in_what_both_were_asked_for(stored):
+    (own,) = list(stored["cpu vllm/mixtral-8x7b-twin/tp1"])[:1]
+    assert len(own.short) > OUTPUTS.alone_prompts
+    assert len(own.long[0].answer) > OUTPUTS.output_len
+    less = shifted(own.first(OUTPUTS.alone_prompts, OUTPUTS.num_prompts, OUTPUTS.output_len), 0.25)
+    (row,) = outputs.rows({"a vllm/m/tp1": [own], "b vllm/m/tp1": [less]})
+    assert row[3:] == ["0.2500", "0.0%", "0.2500", "0.2500"]
 
 
 def test_the_command_prints_them_and_says_where_there_are_none(tmp_path, capsys):
