@@ -57,11 +57,11 @@ PACKET_SECONDS = 0.001
 CLOSE_SECONDS = 0.002
 
 
-def _passes(gap: float) -> list[dict[str, Any]]:
-    """Events of torch's profiler: eight passes of so many microseconds, each a matrix product."""
+def _passes(gap: float, since: float) -> list[dict[str, Any]]:
+    """Events of torch's profiler: eight passes of so many microseconds from ``since`` on, each a matrix product."""
     common = {"ph": "X", "pid": 1, "tid": 1, "args": {}}
     return [
-        common | {"cat": cat, "name": name, "ts": i * gap, "dur": 0.9 * gap}
+        common | {"cat": cat, "name": name, "ts": since + i * gap, "dur": 0.9 * gap}
         for i in range(8)
         for cat, name in (("user_annotation", "execute_context_0(0)_generation_1(1)"), ("cpu_op", "aten::mm"))
     ]
@@ -210,8 +210,9 @@ class MockServer:
         if ends:
             trace = {"completions": self.requests - self.profiled_from}
             (Path(self.args.profile_directory) / "trace.json").write_text(json.dumps(trace))
-            rank = {"traceEvents": _passes(1e6 * self.args.gap)}
-            (Path(self.args.profile_directory) / "rank0.pt.trace.json").write_text(json.dumps(rank))
+            now = time.time_ns()
+            rank = {"traceEvents": _passes(1e6 * self.args.gap, now / 1e3)}
+            (Path(self.args.profile_directory) / f"rank0.{now}.pt.trace.json").write_text(json.dumps(rank))
         self.profiled_from = self.requests
 
     def reply(self, transport: Any, status: int, body: bytes, content_type: str = "application/json") -> None:

@@ -3,8 +3,9 @@
     python -m perf_tests.tools.planted_profile --engine-env vllm=DIR [--tries 10]
 
 Two servers of the dense twin are up: in one of them each step of the worker also runs what the try plants, some 3 ms.
-Each try profiles the same batch on both. One during which other processes took more than DISTURBED of a core is taken again
-and counted. Exit status 1 if a try's first row does not name what was planted. Two minutes, and 10 s a try.
+Each try profiles the same batch on both in turn, as often as a session does (WINDOWS). A profile during which other processes
+took more than DISTURBED of a core is taken again and counted. Exit status 1 if a try's first row does not name what was
+planted. Two minutes, and half a minute a try.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from fixtures.profiles import steps
 from fixtures.profiles.difference import compare, table
+from fixtures.session.measurer import WINDOWS
 
 BATCH, PROMPT, TOKENS = 8, 32, 64
 # Cores that other processes may have meanwhile, and how often a profile is taken again.
@@ -128,12 +130,13 @@ class _Server:
             with self._profiled():
                 others = self._send()
             self.plant.write_text("")
-            shutil.rmtree(into, ignore_errors=True)
-            into.mkdir(parents=True)
-            for path in self.traces.glob("*.trace.json*"):
-                shutil.move(path, into)
+            traces = list(self.traces.glob("*.trace.json*"))
             if others <= DISTURBED:
+                for path in traces:
+                    shutil.move(path, into)
                 return
+            for path in traces:
+                path.unlink()
             self.disturbed += 1
             time.sleep(2)
         raise EngineError(f"other processes took {others:.1f} cores each time: try it on a machine of its own")
@@ -164,8 +167,12 @@ def _busy() -> float:
 
 def _try(number: int, plant: str, sides: list[_Server], artifacts: Path) -> bool:
     places = [artifacts / f"try-{number}" / side for side in ("before", "now")]
-    for side, place, planted in zip(sides, places, ("", plant), strict=True):
-        side.profile(planted, place)
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+    for _ in range(WINDOWS):
+        for side, place, planted in zip(sides, places, ("", plant), strict=True):
+            side.profile(planted, place)
     first = compare(*map(steps.read, places))[0]
     right = first.part.name == PLANTS[plant][1]
     print(

@@ -51,6 +51,35 @@ def test_time_is_of_a_span_without_what_is_nested_in_it():
     assert first.calls[Part("host", "inner")] == 1
 
 
+def shifted(events, by):
+    return [event | {"ts": event["ts"] + by} for event in events]
+
+
+def test_ranks_overlap_in_time_and_windows_of_the_profiler_do_not(tmp_path):
+    for rank in range(2):
+        for window, start in enumerate((0, 20_000, 50_000)):
+            write(tmp_path, shifted(trace(), start + 7 * rank), f"rank{rank}.{9 - window}.pt.trace.json")
+    assert sorted(one.window for one in steps.read(tmp_path)) == [0] * 8 + [1] * 8 + [2] * 8
+    assert "steps: decode 24 -> 24, in windows: 3 -> 3" in table(tmp_path, tmp_path)
+
+
+def test_a_part_that_is_slower_in_some_windows_of_both_sides_is_noise_and_a_small_new_one_is_not(tmp_path):
+    """Steps of one window are alike, and windows of one engine are not: so was a matrix product of the CPU build."""
+    for side, slow in (("before", (0, 1)), ("now", (1, 2, 4, 5))):
+        for window in range(6):
+            events = trace(extra=90 if window in slow else 0, count=9)
+            if side == "now":
+                events += [span("new", i * 1200 + 1100, 20) for i in range(9)]
+            write(tmp_path / side, shifted(events, 50_000 * window), f"rank0.{window}.pt.trace.json")
+    first, second = compare(steps.read(tmp_path / "before"), steps.read(tmp_path / "now"))[:2]
+    assert (first.part.name, second.part.name) == ("new", "inner")
+    assert first.seconds < second.seconds
+    assert first.certain > 0 > second.certain
+    assert "within noise" in table(tmp_path / "before", tmp_path / "now").splitlines()[5]
+    one = compare(*(steps.read(write(tmp_path / "one", trace(extra, count=9))) for extra in (0, 90)))[0]
+    assert (one.part.name, one.certain > 0) == ("inner", True)
+
+
 def test_a_kernel_belongs_to_the_pass_that_launched_it():
     events = trace(count=3)
     events.append(span("cudaGraphLaunch", 1250, 10, "cuda_runtime", correlation=7))
