@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.history.points import CONSTANT_NIGHTS, DATED_AROUND, DATED_NIGHTS, FEWEST_NIGHTS, change_points
+from fixtures.history.points import CONSTANT_NIGHTS, DATED_AROUND, DATED_NIGHTS, FEWEST_NIGHTS, change_points, spread
 
 pytestmark = pytest.mark.cpu
 
@@ -30,6 +30,13 @@ def test_two_slow_nights_are_no_change_and_one_that_was_undone_is_two():
     assert firsts(noisy([1.0] * 30 + [1.3, 1.3])) == []
     assert firsts(noisy([1.0] * 30 + [1.3, 1.3] + [1.0] * 10)) == []
     assert firsts(noisy([1.0] * 30 + [1.08] * 10 + [1.0] * 10)) == [30, 40]
+
+
+def test_a_rare_slow_night_is_no_noise_and_two_speeds_are():
+    rng = np.random.default_rng(5)
+    for share, expected in ((0.04, 0.003), (0.3, 0.04 * math.sqrt(0.3 * 0.7)), (0.5, 0.02)):
+        values = rng.normal(1, 0.003, 400) * np.where(rng.random(400) < share, 1.04, 1.0)
+        assert spread(values) == pytest.approx(expected, rel=0.15)
 
 
 def test_noise_is_relative_at_every_level():
