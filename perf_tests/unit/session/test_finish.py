@@ -206,10 +206,11 @@ def test_a_history_is_appended_to_also_where_baselines_are_refused(next_night, t
     path = tmp_path / "history.jsonl"
     next_night.measured[next_night.second] = [boot_of("1", 2.0)]
     before = next_night.files()
-    done = next_night.finish(update_baselines="append", history=path)
+    done = next_night.finish(update_baselines="append", history=path, link="https://ci/7")
     assert done.failed
     assert next_night.files() == before
     count = len(history.read(path))
+    assert {one.link for one in history.read(path)} == {"https://ci/7"}
     assert count
     assert Remark(f"history: {count} lines appended to {path}") in done.remarks
 
