@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.studies.history import annotated, nights
+from fixtures.studies.history import annotated, nights, sets
 from fixtures.studies.history.__main__ import main
 
 pytestmark = pytest.mark.cpu
@@ -95,7 +95,10 @@ def test_scores_are_shares_and_what_an_annotator_marked_is_all_found(marks, chan
 def test_rules_are_held_against_sets_of_both_layouts(tmp_path, capsys):
     assert main(["--annotated", str(turing_set(tmp_path)), "--only", "used"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == ["left out: gone: no gone.json", "left out: wide: several dimensions, or values are missing"]
+    assert printed[:2] == [
+        "left out: 1, their values are not there: gone",
+        "left out: 1, several dimensions, or values are missing: wide",
+    ]
     assert printed[-1].split() == ["all", "2", "3", "used", "1", "1.00", "0.94", "0.97"]
     assert main(["--annotated", str(sap_set(tmp_path / "sap")), "--only", "used"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
@@ -126,6 +129,23 @@ def test_a_set_that_is_not_understood_is_refused_in_a_line(name, text, told, tmp
     error = capsys.readouterr().err
     assert told in error
     assert len(error.splitlines()) == 1
+
+
+def test_builds_of_a_large_set_are_medians_in_their_order_and_cut_as_they_were_marked(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [
+        f"{n},2021-09-01 01:09:17,{build},{build + extra}"
+        for n, build in enumerate(range(900, 0, -1))
+        for extra in (0, 1, 9)
+    ]
+    path = tmp_path / "data" / "00012__cpu-time__ms.csv"
+    path.write_text("\n".join(["index_1based,timestamp,sut_version,value", *rows]) + "\n")
+    names = ["sap_12", "sap_12_split1", "sap_12_split2", "sap_12_split1_shuf", "mongodb_7"]
+    (tmp_path / "annotations.json").write_text(json.dumps({name: {"1": [5]} for name in names}))
+    found, left_out = sets.read(tmp_path)
+    whole = tuple(float(build + 1) for build in range(1, 901))
+    assert [one.values for one in found] == [whole, whole[:800], whole[750:]]
+    assert left_out == {"their values are not there": ["sap_12_split1_shuf", "mongodb_7"]}
 
 
 def test_a_directory_without_a_set_is_refused(tmp_path, capsys):
