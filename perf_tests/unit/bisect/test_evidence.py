@@ -1,9 +1,13 @@
 """Engines judged by pairs."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fixtures.bisect.evidence import MOST_PAIRS, WRONG_TURN, Side, judge, kind_of, wrong_turn
+from fixtures.bisect.evidence import MOST_PAIRS, WRONG_TURN, Side, judge, kind_of, shown, wrong_turn
 from fixtures.gate.noise import Noise, PooledNoise
 
 pytestmark = pytest.mark.cpu
@@ -51,3 +55,24 @@ def test_the_chance_of_a_wrong_turn_is_what_comes_out():
         wrong += mean < max(0.01, 1.8 * noise.error(2))
     assert wrong / 20_000 == pytest.approx(wrong_turn(0.03, noise, 2), rel=0.15)
     assert judge([1.0, 1.0], False, 0.05, KIND).wrong < WRONG_TURN
+
+
+def test_a_baseline_of_two_speeds_shows_its_own_noise_and_another_its_kinds():
+    kind = PooledNoise(0.005**2, 30)
+    assert shown([1.0, 1.006, 0.995, 1.002, 0.998], kind) == kind
+    two_speeds = [1.0, 1.04, 1.001, 0.999, 1.041]
+    own = shown(two_speeds, kind)
+    assert (math.sqrt(own.variance), own.degrees) == (
+        pytest.approx(np.std(two_speeds, ddof=1) / np.mean(two_speeds)),
+        4,
+    )
+    assert shown([0.0, 0.0], kind) == kind
+    # Pairs of a slow boot beside a fast one are no step then, and two of a fast one beside a slow one clear nothing.
+    for ratios, wrong in (([1.04, 1.041, 1.043], Side.BAD), ([1.008, 1.01], Side.GOOD)):
+        assert side(ratios, kind=kind_of([ratios], kind)) == wrong
+        assert side(ratios, kind=kind_of([ratios], own)) == Side.OPEN
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=12), st.floats(0, 0.01))
+def test_what_a_baseline_shows_is_never_less_noise_than_its_kinds(boots, variance):
+    assert shown(boots, PooledNoise(variance, 30)).variance >= variance

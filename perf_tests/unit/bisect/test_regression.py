@@ -1,0 +1,28 @@
+"""What is searched for, and what baselines tell of its noise."""
+
+import pytest
+
+from fixtures.bisect import regression
+from fixtures.bisect.evidence import shown
+from fixtures.gate.noise import pool
+from fixtures.store import run as runs
+from perf_tests.fakes.synthetic_run import synthetic_run
+
+pytestmark = pytest.mark.cpu
+
+
+def test_what_regressed_and_its_noise_are_read_from_a_run(tmp_path):
+    run = synthetic_run(cells=4, boots=3, known=6, noise=0.01, changes={1: 0.3})
+    (tmp_path / runs.FILE).write_text(runs.text(run))
+    found = regression.of_run(tmp_path)
+    assert [one.metric for one in found] == ["latency", "tpot_p50"]
+    assert [one.size for one in found] == pytest.approx([0.3, 0.3], abs=0.03)
+    noise = regression.noise_of(tmp_path)
+    known = {
+        f"{cell.id} {one.metric}": one.known for cell, one in runs.read(tmp_path).verdicts if one.metric == "latency"
+    }
+    assert {one.name for one in found} <= noise.keys()
+    assert {name: noise[name] for name in known} == {
+        name: shown(own, pool(known.values())) for name, own in known.items()
+    }
+    assert not any(name.endswith(" completed") for name in noise), "a count has no pairs"
