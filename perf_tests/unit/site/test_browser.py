@@ -35,7 +35,9 @@ def test_series_are_drawn_as_they_come_into_view_and_a_night_is_told(page):
         )
         told = one.run("document.querySelector('.told').innerText")
         assert "engine 0.26.0" in told
-        assert one.run("document.querySelector('.told a').href").startswith("https://github.com/acme/serving/actions/runs/17")
+        assert one.run("document.querySelector('.told a').href").startswith(
+            "https://github.com/acme/serving/actions/runs/17"
+        )
         assert one.errors == []
 
 
