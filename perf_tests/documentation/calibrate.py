@@ -162,9 +162,9 @@ def document_points() -> list[Measured]:
 @functools.cache
 def fitted(platform: str) -> dict[str, HostTerm]:
     """The host terms that a platform's evidence gives, by card."""
-    routes = {card: host.routes_padding for card, host in shipped(platform).items()}
+    routes = hardware().platform[platform].routes_padding
     found = fit_cards(recorded(platform))
-    return {card: dataclasses.replace(host, routes_padding=routes[card]) for card, host in found.items()}
+    return {card: dataclasses.replace(host, routes_padding=routes) for card, host in found.items()}
 
 
 def shipped(platform: str) -> dict[str, HostTerm]:
