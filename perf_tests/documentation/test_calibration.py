@@ -116,7 +116,7 @@ def test_held_back_cells_of_sglang_are_predicted():
 
 @pytest.mark.parametrize("card", ["h100", "h200"])
 def test_the_launch_of_shared_steps_is_what_slows_the_dense_model_near_its_limit(card):
-    """Fitted at 1 to 8 req/s, it foretells 65 and 75; without it the model is 10% and more too fast."""
+    """Fitted at 1 to 8 req/s, it foretells 65 and 75; without it the model is further off by 5% at least, and too fast."""
     points = [point for point in calibrate.recorded(calibrate.VLLM) if point.card == card]
     near = [point for point in points if point.workload.name == "online-70pct" and point.model == calibrate.DENSE]
     assert all(point.held_back for point in near)
@@ -126,7 +126,7 @@ def test_the_launch_of_shared_steps_is_what_slows_the_dense_model_near_its_limit
         for host in (term, dataclasses.replace(term, launch_seconds=None))
     )
     assert abs(own) < 0.05
-    assert without < -0.1
+    assert without < -abs(own) - 0.05
     # The larger model's steps take longer than their launch.
     for point in points:
         if point.model == calibrate.MOE and point.workload.kind == "online":
