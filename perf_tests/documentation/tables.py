@@ -148,11 +148,11 @@ def held_back_of_locked() -> str:
     rows = []
     for platform, engine in ((NEWEST_VLLM, "vLLM 0.33.0"), (SGLANG, "SGLang 0.5.23")):
         found: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for (metric, _, model, _, cell), by in calibrate.of_locked(platform).items():
+        for (metric, _, model, form, cell), by in calibrate.of_locked(platform).items():
             kind = "batch" if METRICS[metric].name == "latency" else cell.partition("-")[0]
             for group in (kind, "all together"):
-                found[model, group].append(of_time(metric, 1 + by))
-        order = sorted(found, key=lambda key: (key[0] != MOE, key[0], key[1] == "all together"))
+                found[model + (f" in {form}" if form != "bf16" else ""), group].append(of_time(metric, 1 + by))
+        order = sorted(found, key=lambda key: (not key[0].startswith(MOE), key[0], key[1] == "all together"))
         rows += [(f"{engine}, {model}, {kind}", *summary(found[model, kind])) for model, kind in order]
     return markdown(("cells", "of them", "mean error", "worst"), rows)
 
