@@ -153,8 +153,8 @@ def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel
 def of_locked(platform: str) -> dict[tuple[str, ...], float]:
     """Errors of the locked release's cells on one H200 that nothing was fitted to, nor to the same cell of another release.
 
-    As :func:`cell_errors` has them, by the constants that ship, of times and rates; without weight-only formats, whose unpacking
-    was measured on an H100 only.
+    As :func:`cell_errors` has them, by the constants that ship, of times and rates; without weight-only formats, whose
+    unpacking was measured on an H100 only.
     """
     points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
     points = (point for point in points if not point.setup.gpu.unpacks(point.setup.precision))
