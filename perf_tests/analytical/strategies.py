@@ -18,12 +18,14 @@ FAMILIES = tuple(KNOWN)
 EFFICIENCIES = (
     "gemm_bandwidth",
     "gemm_compute",
+    "sustained_compute",
     "moe_bandwidth",
     "moe_compute",
     "moe_unpack_compute",
     "attention_bandwidth",
     "attention_compute",
     "all_reduce_bandwidth",
+    "large_all_reduce_bandwidth",
 )
 LATENT = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite")
 # Sparse behind their first layers, with shared experts.

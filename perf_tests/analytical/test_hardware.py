@@ -18,6 +18,7 @@ BY_GENERATION = (
     "kernel_seconds",
     "quantise_seconds",
     "moe_seconds",
+    "moe_column_seconds",
     "moe_unpack_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
@@ -43,10 +44,10 @@ def test_every_figure_names_a_source_that_there_is():
     found = [
         (path, figure)
         for path, figure in figures(hardware())
-        if not path.endswith((".stall_seconds", ".launch_seconds"))
+        if not path.endswith((".unstreamed_seconds", ".stall_seconds", ".launch_seconds"))
     ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
-    assert len(found) == 1 + 26 * len(GPUS) + rates + 4 * sum(
+    assert len(found) == 1 + 29 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )
@@ -68,7 +69,7 @@ def test_kinds_fit_their_sources():
 @pytest.mark.parametrize("name", GPUS)
 def test_figures_of_a_card_are_plausible(name):
     card = gpu(name)
-    assert all(figure.value > 0 for _, figure in figures(card))
+    assert all(figure.value > 0 or figure == card.moe_column_seconds for _, figure in figures(card))
     assert all(getattr(card, key).value <= 1 for key in EFFICIENCIES)
     assert all(getattr(card, key).value < 1e-2 for key in BY_GENERATION if key.endswith("_seconds"))
     assert card.fp32_flops.value < card.bf16_flops.value <= card.fp8_flops.value
@@ -115,7 +116,8 @@ def test_a_card_that_was_not_measured_has_the_constants_of_another_and_says_so(n
         if taken.source == f"{name}-kernels":  # of latent attention there are published times
             continue
         assert (taken.value, taken.kind) == (original.value, "assumed"), key
-        assert taken.source == (source if not key.startswith("moe_unpack") else "alike"), key
+        often = ("moe_unpack_seconds", "moe_unpack_compute", "sustained_compute", "large_all_reduce_bandwidth")
+        assert taken.source == ("alike" if key in often else source), key
 
 
 def test_four_bits_are_unpacked_where_nothing_multiplies_them():
@@ -207,3 +209,13 @@ def test_the_platform_of_a_release_is_the_newest_that_is_no_newer(engine, versio
 )
 def test_older_and_unknown_releases_have_the_default_platform(engine, version):
     assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_host_terms_take_from_their_platform_whether_padding_is_routed(gpus):
+    """It stands in one place of the file."""
+    for name, platform in hardware().platform.items():
+        for card in {*platform.gpu, *(GPUS if platform.every else ())}:
+            assert hardware().host_term(name, card, gpus).routes_padding == platform.routes_padding
+    assert DATA.read_text().count("routes_padding") == 1
+    assert not hardware().platform["vllm-0.33"].routes_padding

@@ -89,28 +89,34 @@ def test_an_arrival_stretches_the_step_that_it_shares():
 
 @given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.1), st.integers(1, 5), st.integers(1, 500))
 def test_a_step_that_a_prompt_shares_takes_as_long_as_its_launch(setup, launch, others, input_len):
-    """All in decode wait for it, but not for what the step takes anyway; the prompt's own first token comes no later for it."""
+    """All in decode wait for it and so does the prompt, but not for what the step takes anyway."""
     requests = [Arrival(0.0, 100, 50)] * others
-    without = schedule.play(setup, HOST, requests, 100_000)
-    late = Arrival(without[0].ttft + 10 * without[0].tpot, input_len, 1)
-    plain, launched = (
-        sorted(schedule.play(setup, term, [*requests, late], 100_000), key=lambda one: math.isnan(one.tpot))
-        for term in (HOST, dataclasses.replace(HOST, launch_seconds=figure(launch)))
-    )
-    # Of 49 steps one is shared.
-    shared = 49 * plain[0].tpot - 48 * without[0].tpot
-    longer = max(0.0, launch - shared)
-    for one, other in zip(plain[:-1], launched[:-1], strict=True):
-        assert other.tpot - one.tpot == pytest.approx(longer / 49, abs=2e-5)
-    hidden = HOST.prefill_seconds.value + HOST.request_seconds.value
-    assert launched[-1].ttft - plain[-1].ttft == pytest.approx(max(0.0, longer - hidden), abs=1e-3)
+    plain, launched = (dataclasses.replace(HOST, launch_seconds=figure(seconds)) for seconds in (0.0, launch))
+    found = []
+    for term in (plain, launched):
+        alone = schedule.play(setup, term, requests, 100_000)
+        late = Arrival(alone[0].ttft + 10 * alone[0].tpot, input_len, 1)
+        streams = schedule.play(setup, term, [*requests, late], 100_000)
+        *paced, last = sorted(streams, key=lambda one: math.isnan(one.tpot))
+        # Of 49 steps one is shared.
+        found.append(([49 * one.tpot - 48 * alone[0].tpot for one in paced], last.ttft))
+    (steps, first), (stretched, later) = found
+    longer = max(0.0, launch - steps[0])
+    for one, other in zip(steps, stretched, strict=True):
+        assert other - one == pytest.approx(longer, abs=1e-3)
+    assert later - first == pytest.approx(longer, abs=1e-3)
 
 
 @given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.1), st.integers(1, 2000))
-def test_nobody_waits_for_the_launch_of_a_prefill_that_is_alone(setup, launch, input_len):
-    term = dataclasses.replace(HOST, launch_seconds=figure(launch))
+def test_a_prefill_that_is_alone_takes_as_long_as_its_launch_too(setup, launch, input_len):
     request = [Arrival(1.0, input_len, 20)]
-    assert schedule.play(setup, term, request, 100_000) == schedule.play(setup, HOST, request, 100_000)
+    (plain,), (launched,) = (
+        schedule.play(setup, dataclasses.replace(HOST, launch_seconds=figure(seconds)), request, 100_000)
+        for seconds in (0.0, launch)
+    )
+    longer = max(0.0, launch - step.prefill(setup, 1, input_len).device)
+    assert launched.ttft - plain.ttft == pytest.approx(longer, abs=1e-9)
+    assert launched.tpot == pytest.approx(plain.tpot)
 
 
 @given(st.sampled_from((DENSE, MOE)), st.floats(0, 0.02), st.integers(1, 5), st.integers(1, 2000))
@@ -129,14 +135,13 @@ def test_a_pass_of_its_own_holds_up_everybody_in_decode(setup, stall, others, in
     assert last.ttft >= taken
 
 
-@given(st.sampled_from((DENSE, MOE)), hosts, schedules)
+@given(st.sampled_from((DENSE, MOE)), hosts, schedules, st.floats(0, 0.02))
 @settings(max_examples=20)
-def test_passes_of_their_own_never_bring_a_first_token_later_than_the_whole_prefill(setup, term, requests):
-    """Of a request that arrives alone: the part that stalls is part of what the host adds, not more of it."""
-    stalled = dataclasses.replace(term, stall_seconds=term.prefill_seconds)
+def test_the_first_token_of_who_is_alone_waits_for_its_pass_and_the_host(setup, term, requests, stall):
+    stalled = dataclasses.replace(term, stall_seconds=figure(stall))
     first = min(requests, key=lambda r: r.at)
     (one,) = schedule.play(setup, stalled, [first], 100_000)
-    assert one.ttft == pytest.approx(serving.prefill_seconds(setup, term, 1, first.input_len))
+    assert one.ttft == pytest.approx(serving.prefill_seconds(setup, term, 1, first.input_len) + stall)
 
 
 @pytest.mark.parametrize(("kv_tokens", "together"), [(300, 1000), (10**6, 2)])

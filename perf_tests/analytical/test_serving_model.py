@@ -17,7 +17,7 @@ from fixtures.analytical.precision import precision
 from fixtures.analytical.step import Setup
 from fixtures.errors import UsageError
 from perf_tests.analytical.models import LLAMA_8B, MIXTRAL
-from perf_tests.analytical.strategies import GPUS, host, setups
+from perf_tests.analytical.strategies import GPUS, figure, host, setups
 
 pytestmark = pytest.mark.cpu
 
@@ -103,6 +103,35 @@ def test_prompts_are_prefilled_in_passes_of_8192_tokens(sequences, length, passe
     device = sum(step.prefill(DENSE, n, length).total for n in passes)
     assert serving.prefill_seconds(DENSE, IDEAL, sequences, length) == pytest.approx(device)
     assert serving.prefill_seconds(DENSE, HOST, sequences, length) == pytest.approx(device + 6e-3 + 6e-4 * sequences)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "length", "passes"), [(1, 32, [1]), (8, 1024, [1, 7]), (10, 1024, [1, 8, 1]), (3, 9000, [1, 1, 1])]
+)
+def test_a_server_prefills_the_first_prompt_alone(sequences, length, passes):
+    """Which it has before the others; each pass takes as long as its launch, or what the host adds to a pass of its own."""
+    device = [step.prefill(DENSE, n, length).device for n in passes]
+    own = 6e-3 + 6e-4 * sequences
+    launched = dataclasses.replace(HOST, launch_seconds=figure(0.01))
+    expected = sum(max(0.01, seconds) for seconds in device) + own
+    assert serving.prefill_seconds(DENSE, launched, sequences, length) == pytest.approx(expected)
+    stalled = dataclasses.replace(HOST, stall_seconds=figure(0.002))
+    expected = sum(device) + 0.002 * len(passes) + own
+    assert serving.prefill_seconds(DENSE, stalled, sequences, length) == pytest.approx(expected)
+
+
+def test_each_copy_of_a_server_has_a_first_prompt():
+    setup = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(1, 1, 2), precision("bf16"))
+    launched = dataclasses.replace(HOST, launch_seconds=figure(0.0))
+    device = sum(step.prefill(setup, n, 512).device for n in (2, 6))
+    assert serving.prefill_seconds(setup, launched, 8, 512) == pytest.approx(device + 6e-3 + 6e-4 * 4)
+
+
+def test_answers_that_are_sent_whole_have_a_time_of_their_own_for_each_sequence():
+    whole = dataclasses.replace(HOST, unstreamed_seconds=figure(1e-6))
+    assert whole.streaming(True) is whole
+    assert whole.streaming(False).sequence_seconds.value == 1e-6
+    assert HOST.streaming(False) is HOST, "unless it is not known"
 
 
 @pytest.mark.parametrize(

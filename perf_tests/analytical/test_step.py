@@ -27,6 +27,7 @@ OVERHEADS = (
     "kernel_seconds",
     "quantise_seconds",
     "moe_seconds",
+    "moe_column_seconds",
     "moe_unpack_seconds",
     "moe_whole_seconds",
     "attention_seconds",
@@ -53,6 +54,7 @@ CARD = plain_gpu(
     gemm_compute=0.25,
     moe_seconds=0.75,
     moe_bandwidth=0.4,
+    moe_column_seconds=0.002,
     moe_compute=0.2,
     moe_unpack_seconds=0.05,
     moe_unpack_compute=0.15,
@@ -65,6 +67,7 @@ CARD = plain_gpu(
     all_reduce_seconds=0.2,
     exchange_seconds=0.7,
     all_reduce_bandwidth=0.6,
+    large_all_reduce_bandwidth=0.9,
 )
 
 
@@ -73,15 +76,26 @@ def product(weights, rows, weight_bytes=2, flops=4000.0):
     return 0.125 + math.hypot(weights * weight_bytes / 500, 2 * rows * weights / (flops * 0.25))
 
 
+def between(rows, tp=1):
+    """Norms, rotation and SwiGLU of TINY's two layers on CARD: two norms each, whose inputs, residuals and results are 16 wide;
+    two heads and a KV head of 8, in and out; gate, up and their product of 24 and 40.
+    """
+    values = sum(2 * 4 * 16 + 2 * (16 / tp + 8) + 3 * size / tp for size in (24, 40))
+    return rows * values * 2 / 500
+
+
+def read(touched, size=32, hidden=16, weight_bytes=2):
+    """Reading experts on CARD: their three matrices, and a start for each of their columns."""
+    return touched * (3 * hidden * size * weight_bytes / 400 + 0.002 * (2 * size + hidden))
+
+
 def test_a_decode_step_by_hand():
     terms = step.decode(Setup(TINY, CARD, Parallel(), BF16), 3, 50)
     rows = 4  # three sequences are padded to four
     sizes = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16, 16 * 100]
-    assert terms.dense == pytest.approx(sum(product(size, rows) for size in sizes))
+    assert terms.dense == pytest.approx(sum(product(size, rows) for size in sizes) + between(rows))
     expert, touched = 3 * 16 * 32, 4 * (1 - 0.5**rows)
-    assert terms.experts == pytest.approx(
-        0.75 + math.hypot(touched * expert * 2 / 400, 2 * rows * 2 * expert / (4000 * 0.2))
-    )
+    assert terms.experts == pytest.approx(0.75 + math.hypot(read(touched), 2 * rows * 2 * expert / (4000 * 0.2)))
     keys_and_values = 3 * 50 * 2 * 2 * 8 * 2
     assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 3) + keys_and_values / 800)
     assert terms.communication == terms.host == 0
@@ -94,8 +108,8 @@ def test_padding_that_is_not_routed_chooses_no_experts():
     routed, masked = (step.decode(setup, 5, 50, routes_padding=routes) for routes in (True, False))
     expert = 3 * 16 * 32
     for terms, tokens in ((routed, 8), (masked, 5)):
-        read, computed = 4 * (1 - 0.5**tokens) * expert * 2 / 400, 2 * tokens * 2 * expert / (4000 * 0.2)
-        assert terms.experts == pytest.approx(0.75 + math.hypot(read, computed))
+        computed = 2 * tokens * 2 * expert / (4000 * 0.2)
+        assert terms.experts == pytest.approx(0.75 + math.hypot(read(4 * (1 - 0.5**tokens)), computed))
     assert dataclasses.replace(masked, experts=routed.experts) == routed
     # On two copies of the attention three and two sequences are padded to four each.
     both = Setup(TINY, CARD, Parallel(1, 2, 2), BF16)
@@ -107,10 +121,9 @@ def test_a_prefill_by_hand():
     terms = step.prefill(Setup(TINY, CARD, Parallel(), BF16), 2, 10)
     layers = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16]
     head = product(16 * 100, 2)  # only the last token of each prompt
-    assert terms.dense == pytest.approx(sum(product(size, 20) for size in layers) + head)
-    assert terms.experts == pytest.approx(
-        0.75 + math.hypot(4 * (1 - 0.5**20) * 1536 * 2 / 400, 2 * 20 * 2 * 1536 / (4000 * 0.2))
-    )
+    assert terms.dense == pytest.approx(sum(product(size, 20) for size in layers) + head + between(20))
+    computed = 2 * 20 * 2 * 1536 / (4000 * 0.2)
+    assert terms.experts == pytest.approx(0.75 + math.hypot(read(4 * (1 - 0.5**20)), computed))
     # Queries times keys and scores times values, 2 heads of 8, half of 10 x 10 positions, two prompts.
     flops = 2 * 2 * 2 * 8 * (10 * 10 / 2) * 2
     assert terms.attention == pytest.approx(2 * (0.3 + flops / (4000 * 0.1)))
@@ -120,8 +133,9 @@ def test_tensor_parallelism_by_hand():
     terms = step.decode(Setup(TINY, CARD, Parallel(2), BF16), 1, 50)
     # The one KV head is on both GPUs, the router too; everything else is halved.
     sizes = [16 * 24, 16 * 8, 16 * 24, 8 * 24, 16 * 24, 16 * 8, 16 * 40, 8 * 40, 16 * 4 + 16, 8 * 100]
-    assert terms.dense == pytest.approx(sum(product(size, 1) for size in sizes))
-    assert terms.experts == pytest.approx(0.75 + math.hypot(2 * 768 * 2 / 400, 2 * 2 * 768 / 800))
+    assert terms.dense == pytest.approx(sum(product(size, 1) for size in sizes) + between(1, 2))
+    # Of each expert's gate and up a card has half the columns, of what brings them back all.
+    assert terms.experts == pytest.approx(0.75 + math.hypot(read(2, 16), 2 * 2 * 768 / 800))
     assert terms.attention == pytest.approx(2 * (0.3 + 0.01) + 50 * 2 * 2 * 8 * 2 / 800)
     # Four all-reduces of 16 bf16 values; a ring of two moves each once per GPU.
     assert terms.communication == pytest.approx(4 * 0.2 + 4 * 32 * 2 * 0.5 / (50 * 0.6))
@@ -133,16 +147,18 @@ def test_expert_parallelism_by_hand():
     terms = step.decode(Setup(TINY, CARD, Parallel(1, 2), BF16), 8, 50)
     # Each GPU has its own four sequences, and half of the experts for all eight.
     sizes = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16, 16 * 100]
-    assert terms.dense == pytest.approx(sum(product(size, 4) for size in sizes))
+    assert terms.dense == pytest.approx(sum(product(size, 4) for size in sizes) + between(4))
     # The busiest GPU reads a little more than half of those that are touched.
     touched = busiest_experts(4, 2, 8, 2)
     assert 4 * (1 - 0.5**8) / 2 < touched < 2
     # And multiplies a tile of 16 rows for each of its two, of which their eight choices fill half: by kernels that are not made
     # for whole experts. CARD has one multiprocessor; of four the other two have nothing to do.
-    read, rows = touched * 1536 * 2 / 400, 2 * 16
-    assert terms.experts == pytest.approx(0.75 + 0.4 + math.hypot(read, 2 * rows * 1536 / 1000))
+    rows = 2 * 16
+    assert terms.experts == pytest.approx(0.75 + 0.4 + math.hypot(read(touched), 2 * rows * 1536 / 1000))
     idle = Setup(TINY, dataclasses.replace(CARD, multiprocessors=figure(4.0)), Parallel(1, 2), BF16)
-    assert step.decode(idle, 8, 50).experts == pytest.approx(1.15 + math.hypot(read, 2 * 2 * rows * 1536 / 1000))
+    assert step.decode(idle, 8, 50).experts == pytest.approx(
+        1.15 + math.hypot(read(touched), 2 * 2 * rows * 1536 / 1000)
+    )
     assert terms.attention == pytest.approx(2 * (0.3 + 0.01 * 4) + 4 * 50 * 2 * 2 * 8 * 2 / 800)
     # A dispatch and a combine, of 4 vectors of 32 bytes, to the other rank unless both experts are at home (1 of 6).
     assert terms.communication == pytest.approx(2 * 0.7 + 4 * 2 * 32 * (5 / 6) / 30)
@@ -159,12 +175,35 @@ def test_precisions_by_hand():
     matrices = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40]
     rest = [16 * 4 + 16, 16 * 100]
     quick = sum(product(size, 1, 1, 9000.0) + 0.03 for size in matrices)
-    assert fp8.dense == pytest.approx(quick + sum(product(size, 1) for size in rest))
-    assert fp8.experts == pytest.approx(0.75 + 2 * 0.03 + math.hypot(2 * 1536 / 400, 2 * 2 * 1536 / (9000 * 0.2)))
+    assert fp8.dense == pytest.approx(quick + sum(product(size, 1) for size in rest) + between(1))
+    assert fp8.experts == pytest.approx(
+        0.75 + 2 * 0.03 + math.hypot(read(2, weight_bytes=1), 2 * 2 * 1536 / (9000 * 0.2))
+    )
     awq = step.decode(Setup(TINY, CARD, Parallel(), precision("awq")), 1, 50)
     packed = sum(product(size, 1, 4.15625 / 8) for size in matrices)
-    assert awq.dense == pytest.approx(packed + sum(product(size, 1) for size in rest))
+    assert awq.dense == pytest.approx(packed + sum(product(size, 1) for size in rest) + between(1))
     assert awq.attention == fp8.attention
+
+
+def test_long_products_keep_less_of_their_rate():
+    """All of it up to 2,048 rows, half of what they lose at 4,096, and no less than that of 8,192 beyond."""
+    held_back = dataclasses.replace(CARD, sustained_compute=figure(0.6))
+    for rows, kept in ((2047, 1.0), (2048, 1.0), (4096, 0.8), (8192, 0.6), (16384, 0.6)):
+        plain, held = (step.prefill(Setup(TINY, card, Parallel(), BF16), 1, rows) for card in (CARD, held_back))
+        sizes = [16 * 32, 16 * 16, 2 * 16 * 24, 16 * 24, 16 * 32, 16 * 16, 2 * 16 * 40, 16 * 40, 16 * 4 + 16]
+        products = sum(product(size, rows, flops=4000.0 * kept) for size in sizes)
+        assert held.dense == pytest.approx(products + product(16 * 100, 1) + between(rows))
+        assert held.experts == pytest.approx(0.75 + math.hypot(read(4), 2 * rows * 2 * 1536 / (4000 * 0.2 * kept)))
+        assert (held.attention, held.communication) == (plain.attention, plain.communication)
+        assert (held == plain) == (kept == 1)
+
+
+def test_an_all_reduce_beyond_8_mib_is_another_kernels():
+    """262,144 tokens of 32 bytes are 8 MiB."""
+    setup = Setup(TINY, CARD, Parallel(2), BF16)
+    for tokens, share in ((2**18, 0.6), (2**18 + 1, 0.9)):
+        communicated = step.prefill(setup, 1, tokens).communication
+        assert communicated == pytest.approx(4 * 0.2 + 4 * 32 * tokens * 2 * 0.5 / (50 * share))
 
 
 @pytest.mark.parametrize(

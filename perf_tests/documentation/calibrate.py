@@ -6,8 +6,8 @@
 constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
-``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, and ``whole``: two on Mixtral with whole experts
-beside split attention, at TP=2 and TP=4, found on a grid.
+``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, ``whole``: two on Mixtral with whole experts
+beside split attention, at TP=2 and TP=4, and ``sustained``: one for each card on Llama-3.1-8B's long prompts, found on grids.
 
 ``vllm-0.33`` is fitted on Llama-3.1-8B's batches at TP=2 on a pair of H200, for models on several cards alone; on one card it
 stands where ``vllm-0.26`` does.
@@ -26,9 +26,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
-from fixtures.analytical import calibration, memory, serving, step
+from fixtures.analytical import calibration, kv_cache, memory, serving, step
 from fixtures.analytical.calibration import Measured
 from fixtures.analytical.hardware import Figure, Gpu, HostTerm, gpu, hardware
 from fixtures.analytical.parallel import Parallel
@@ -53,12 +54,14 @@ ON_SEVERAL = {NEWEST_VLLM: (evidence.TODAY, {"h200x2": "h200"}, Parallel(2))}
 PAIRS = {"h200x2": "h200", "h100-80gb-hbm3x2": "h100"}
 FOUR = {"h200x4": "h200"}
 WHOLE = ("moe_whole_seconds", "moe_whole_compute")
+SUSTAINED = "sustained_compute"
 ON_ONE = Parallel()
 DENSE, MOE = "llama-3.1-8b", "mixtral-8x7b"
 # The models in the evidence: name of the file, configuration, format of the weights.
 MODELS = (
     (DENSE, DENSE, "bf16"),
     (MOE, MOE, "bf16"),
+    ("llama-2-13b", "llama-2-13b", "bf16"),
     (f"{MOE}-fp8", MOE, "fp8"),
     (f"{MOE}-awq", MOE, "awq"),
     (f"{MOE}-gptq", MOE, "gptq"),
@@ -69,6 +72,8 @@ UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
 # The longest unpacking that is tried, in steps of 5 us.
 MOST_UNPACKING = 11
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
+# Four prompts of 3,500 tokens.
+LONG = "long-prompt"
 # Rates far below what the dense model sustains.
 LIGHT = ("online-1", "online-2", "online-4", "online-8")
 # The longest stall, and launch of a step, that are tried, in half milliseconds.
@@ -109,9 +114,14 @@ class Point:
         return self.format == "awq" and self.workload.kind == "batch"
 
     @property
+    def sustained(self) -> bool:
+        """Whether the rate of long products was fitted to it."""
+        return self.model == DENSE and self.workload.name == LONG and self.parallel == ON_ONE
+
+    @property
     def held_back(self) -> bool:
         """Whether no constant was fitted to it."""
-        return not self.fitted and not self.unpacked
+        return not self.fitted and not self.unpacked and not self.sustained
 
 
 @functools.cache
@@ -140,6 +150,19 @@ def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel
 
 
 @functools.cache
+def of_locked(platform: str) -> dict[tuple[str, ...], float]:
+    """Errors of the locked release's cells on one H200 that nothing was fitted to, nor to the same cell of another release.
+
+    As :func:`cell_errors` has them, by the constants that ship, of times and rates; without weight-only formats, whose
+    unpacking was measured on an H100 only.
+    """
+    points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
+    points = (point for point in points if not point.setup.gpu.unpacks(point.setup.precision))
+    held_back = [point for point in points if point.held_back and point.workload.kind != "startup"]
+    return cell_errors(held_back, {"h200": hardware().host_term(platform, "h200")})
+
+
+@functools.cache
 def _setup(model: str, card: str, form: str, parallel: Parallel) -> Setup:
     return Setup(architecture(model), gpu(card), parallel, precision(form))
 
@@ -162,9 +185,9 @@ def document_points() -> list[Measured]:
 @functools.cache
 def fitted(platform: str) -> dict[str, HostTerm]:
     """The host terms that a platform's evidence gives, by card."""
-    routes = {card: host.routes_padding for card, host in shipped(platform).items()}
+    routes = hardware().platform[platform].routes_padding
     found = fit_cards(recorded(platform))
-    return {card: dataclasses.replace(host, routes_padding=routes[card]) for card, host in found.items()}
+    return {card: dataclasses.replace(host, routes_padding=routes) for card, host in found.items()}
 
 
 def shipped(platform: str) -> dict[str, HostTerm]:
@@ -174,9 +197,10 @@ def shipped(platform: str) -> dict[str, HostTerm]:
 
 
 def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
-    """The host term of each card: steps from TPOT, then prefill from what of the latency they leave unexplained.
+    """The host term of each card: steps from TPOT, then what holds up shared steps, then prefill from what of the latency
+    they leave unexplained.
 
-    A step constant per card; the constants per sequence, per prefill and per request (which is no less than nothing) are the
+    A step constant per card; the constants per sequence, per prefill and per request (which are no less than nothing) are the
     program's and shared.
     """
     cards = list(dict.fromkeys(p.card for p in points))
@@ -190,27 +214,42 @@ def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
         wanted.append(1 - step.decode(p.setup, batch, context).device / tpot)
     *steps, sequence = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
 
-    def term(card: str, prefill: float = 0.0, request: float = 0.0) -> HostTerm:
-        values = (steps[cards.index(card)], sequence, prefill, request)
+    def term(card: str) -> HostTerm:
+        values = (steps[cards.index(card)], sequence, 0.0, 0.0)
         return HostTerm(*(Figure(float(v), "calibrated", "") for v in values))
 
-    rows, wanted = [], []
-    for p in batches:
-        batch, latency = p.workload.batch_size, p.metrics["latency"]
-        known = serving.latency_seconds(p.setup, term(p.card), batch, p.workload.input_len, p.workload.output_len)
-        rows.append([1 / latency, batch / latency])
-        wanted.append(1 - known / latency)
-    prefill, request = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
-    if request < 0:
-        (prefill,), request = np.linalg.lstsq(np.array(rows)[:, :1], np.array(wanted), rcond=None)[0], 0.0
-    hosts = {card: term(card, prefill, request) for card in cards}
+    hosts = {card: term(card) for card in cards}
     online = [p for p in points if p.fitted and p.workload.kind == "online"]
     for card in cards:
         if own := [p for p in online if p.card == card and not p.launched]:
             hosts |= fit_online(own, {card: hosts[card]}, "stall_seconds")
     if launched := [p for p in online if p.launched]:
         hosts |= fit_online(launched, hosts, "launch_seconds")
-    return hosts
+    rows, wanted = [], []
+    nothing = Figure(0.0, "calibrated", "")
+    for p in batches:
+        batch, latency, output_len = p.workload.batch_size, p.metrics["latency"], p.workload.output_len
+        host = hosts[p.card] if p.workload.stream else dataclasses.replace(hosts[p.card], sequence_seconds=nothing)
+        known = serving.latency_seconds(p.setup, host, batch, p.workload.input_len, output_len)
+        rows.append([1.0, batch, 0 if p.workload.stream else batch * (output_len - 1)])
+        wanted.append(latency - known)
+    latencies = np.array([p.metrics["latency"] for p in batches])
+    found = _not_negative(np.array(rows) / latencies[:, None], np.array(wanted) / latencies)
+    names = ("prefill_seconds", "request_seconds", "unstreamed_seconds")
+    added = {name: Figure(float(value), "calibrated", "") for name, value in zip(names, found, strict=True)}
+    return {card: dataclasses.replace(host, **added) for card, host in hosts.items()}
+
+
+def _not_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares of which no constant is less than nothing: the best of those that leave some of them out."""
+    columns = range(rows.shape[1])
+    tried = []
+    for kept in itertools.chain.from_iterable(itertools.combinations(columns, n + 1) for n in columns):
+        values = np.zeros(len(columns))
+        values[list(kept)] = np.linalg.lstsq(rows[:, kept], wanted, rcond=None)[0]
+        if values.min() >= 0:
+            tried.append((float(np.sum((rows @ values - wanted) ** 2)), kept, values))
+    return min(tried, default=(0.0, (), np.zeros(len(columns))))[2]
 
 
 def fit_online(points: Sequence[Point], hosts: dict[str, HostTerm], name: str) -> dict[str, HostTerm]:
@@ -231,6 +270,32 @@ def fit_online(points: Sequence[Point], hosts: dict[str, HostTerm], name: str) -
     return with_term(min(range(1, LONGEST + 1), key=loss))
 
 
+def _on(setup: Setup, **figures: float) -> Setup:
+    """The same on a card with these figures in place of its own."""
+    found = {name: Figure(value, "calibrated", "") for name, value in figures.items()}
+    return dataclasses.replace(setup, gpu=dataclasses.replace(setup.gpu, **found))
+
+
+def fit_sustained(hosts: Mapping[str, Mapping[str, HostTerm]]) -> dict[str, float]:
+    """``sustained_compute`` of each card: least absolute errors of log latency over the boots of both engines, to 1%.
+
+    ``hosts`` are those of each platform, by card.
+    """
+    points = [p for platform in hosts for p in recorded(platform) if p.sustained]
+
+    @functools.cache
+    def expected(setup: Setup, host: HostTerm, workload: Workload, percent: int) -> float:
+        sizes = workload.batch_size, workload.input_len, workload.output_len
+        return serving.latency_seconds(_on(setup, **{SUSTAINED: percent / 100}), host, *sizes)
+
+    def loss(own: Sequence[Point], percent: int) -> float:
+        pairs = ((expected(p.setup, hosts[p.platform][p.card], p.workload, percent), p) for p in own)
+        return sum(abs(math.log(seconds / p.metrics["latency"])) for seconds, p in pairs)
+
+    cards = {card: [p for p in points if p.card == card] for card in dict.fromkeys(p.card for p in points)}
+    return {card: min(range(60, 101), key=functools.partial(loss, own)) / 100 for card, own in cards.items()}
+
+
 def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[float, float]:
     """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and half a percent of the peak."""
     wanted = [p for p in points if p.unpacked]
@@ -238,10 +303,7 @@ def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[
     @functools.cache
     def latency(card: str, workload: Workload, seconds: float, compute: float) -> float:
         setup = next(p.setup for p in wanted if p.card == card)
-        figures = {
-            name: Figure(value, "calibrated", "") for name, value in zip(UNPACKING, (seconds, compute), strict=True)
-        }
-        setup = dataclasses.replace(setup, gpu=dataclasses.replace(setup.gpu, **figures))
+        setup = _on(setup, **dict(zip(UNPACKING, (seconds, compute), strict=True)))
         return serving.latency_seconds(setup, hosts[card], workload.batch_size, workload.input_len, workload.output_len)
 
     def loss(candidate: tuple[int, float]) -> float:
@@ -276,11 +338,10 @@ def fit_whole(hosts: Mapping[str, Mapping[str, HostTerm]]) -> tuple[float, float
     points = whole()
 
     def loss(candidate: tuple[int, int]) -> float:
-        values = (candidate[0] * 5e-6, candidate[1] / 40)
-        figures = {name: Figure(value, "calibrated", "") for name, value in zip(WHOLE, values, strict=True)}
+        figures = dict(zip(WHOLE, (candidate[0] * 5e-6, candidate[1] / 40), strict=True))
         errors = []
         for p in points:
-            setup = dataclasses.replace(p.setup, gpu=dataclasses.replace(p.setup.gpu, **figures))
+            setup = _on(p.setup, **figures)
             if expected := expect(setup, hosts[p.platform][p.card], p.workload, p.kv_tokens, MAX_MODEL_LEN):
                 errors.append(math.log(1 + expected.error(p.metrics[expected.metric])))
         return sum(map(abs, errors))
@@ -296,7 +357,7 @@ def error(point: Point, host: HostTerm, card: Gpu | None = None) -> tuple[str, f
     """
     setup = dataclasses.replace(point.setup, gpu=card) if card else point.setup
     expectation = _expected(setup, host, point.workload, point.kv_tokens)
-    if expectation is None:
+    if expectation is None or expectation.metric not in point.metrics:
         return None
     return expectation.metric, expectation.error(point.metrics[expectation.metric])
 
@@ -320,11 +381,15 @@ def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[s
     """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
 
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
-    and cards count together: each alone has too few cells for a quantile.
+    and cards count together, and the locked release with the platform that it is predicted by: each alone has too few cells for
+    a quantile.
     """
-    cells = cell_errors([point for point in points if point.held_back], hosts)
-    metrics = dict.fromkeys(metric for metric, *_ in cells)
-    found = {m: [by for key, by in cells.items() if key[0] == m] for m in metrics}
+    (platform,) = {point.platform for point in points}
+    cells = list(cell_errors([point for point in points if point.held_back], hosts).items())
+    cells += of_locked(platform).items() if platform != VLLM else ()
+    found: dict[str, list[float]] = {}
+    for (metric, *_), by in cells:
+        found.setdefault(metric, []).append(by)
     return {m: Uncertainty(quantile(errors), len(errors), "held-back") for m, errors in found.items()}
 
 
@@ -348,8 +413,9 @@ def relative_errors(point: Point, host: HostTerm, card: Gpu | None = None) -> di
     setup = point.setup
     weights = memory.weight_bytes_per_gpu(setup.architecture, setup.precision, setup.parallel)
     budget = KV_CACHE_GIB[point.card] * 2**30
-    tokens = budget // memory.kv_bytes_per_token_per_gpu(setup.architecture, setup.precision, setup.parallel)
-    sizes = {"weight_memory": weights, "kv_capacity": tokens}
+    unit = kv_cache.BLOCK if point.platform != SGLANG else 1
+    block = unit * memory.kv_bytes_per_token_per_gpu(setup.architecture, setup.precision, setup.parallel)
+    sizes = {"weight_memory": weights, "kv_capacity": budget // block * unit}
     return {metric: size / point.metrics[metric] - 1 for metric, size in sizes.items()}
 
 
@@ -407,6 +473,7 @@ def main() -> None:
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
     unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
+    print("long products:", fit_sustained({platform: fitted(platform) for platform in (VLLM, SGLANG)}))
     print(
         "whole experts:",
         dict(zip(WHOLE, fit_whole({platform: fitted(platform) for platform in (VLLM, NEWEST_VLLM)}), strict=True)),

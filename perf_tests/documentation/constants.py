@@ -11,7 +11,7 @@ import statistics
 from fixtures.analytical import calibration
 from fixtures.analytical.hardware import DATA, Figure, HostTerm
 from perf_tests.documentation import calibrate
-from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, UNPACKING, VLLM, WHOLE
+from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, SUSTAINED, UNPACKING, VLLM, WHOLE
 
 PAGE = DATA
 DIGITS = 4
@@ -32,7 +32,7 @@ def with_constants(text: str, found: Constants) -> str:
         if heading := re.fullmatch(r"\[(.+)\]", line):
             section = heading[1]
         place = section, line.partition(" = ")[0]
-        if section.startswith("gpu.") and place[1] in (*UNPACKING, *WHOLE) and '"alike"' in line:
+        if section.startswith("gpu.") and place[1] in (*UNPACKING, *WHOLE, SUSTAINED) and '"alike"' in line:
             place = "gpu.h100", place[1]
         if place in found:
             missing.discard(place)
@@ -71,6 +71,8 @@ def constants() -> Constants:
         found |= {(f"platform.document.gpu.{machine}", f"{name}_seconds"): value for name, value in values.items()}
     unpacking = calibrate.fit_unpacking(calibrate.recorded(VLLM), rounded(VLLM))
     found |= {("gpu.h100", name): _rounded(value) for name, value in zip(UNPACKING, unpacking, strict=True)}
+    sustained = calibrate.fit_sustained({each: rounded(each) for each in (VLLM, SGLANG)})
+    found |= {(f"gpu.{card}", SUSTAINED): value for card, value in sustained.items()}
     whole = dict(zip(WHOLE, calibrate.fit_whole({each: rounded(each) for each in (VLLM, NEWEST_VLLM)}), strict=True))
     return found | {(f"gpu.{card}", name): value for card in ("h100", "h200") for name, value in whole.items()}
 

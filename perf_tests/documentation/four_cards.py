@@ -19,6 +19,7 @@ from fixtures.comparison import engines
 from fixtures.gate import results
 from fixtures.metrics import shown
 from fixtures.store import baseline
+from fixtures.workloads.workload import Workload
 from perf_tests.analytical.models import architecture
 from perf_tests.documentation import evidence
 from perf_tests.documentation.calibrate import NEWEST_VLLM
@@ -118,7 +119,8 @@ def steps() -> list[list[str]]:
             if cell.workload["kind"] == "batch":
                 size, into, out = (cell.workload[key] for key in ("batch_size", "input_len", "output_len"))
                 measured = statistics.median(boot.metrics["decode_step"] for boot in cell.boots if not boot.invalid)
-                step = serving.decode_step(setup, host, size, into + out / 2).total
+                term = host.streaming(Workload(cell_id, **cell.workload).stream)
+                step = serving.decode_step(setup, term, size, into + out / 2).total
                 found = f"{shown('decode_step', step)} ({step / measured - 1:+.1%})"
                 rows[cell_id.rpartition("/")[2]] += [shown("decode_step", measured), found]
     return [[name, *rows[name]] for name in sorted(rows, key=lambda name: int(name.partition("-")[2]))]

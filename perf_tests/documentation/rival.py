@@ -66,7 +66,7 @@ def batches() -> tuple[Batch, ...]:
 
 
 def _batches() -> Iterator[Batch]:
-    models = {name: (model, form) for name, model, form in calibrate.MODELS} | {"llama-2-13b": ("llama-2-13b", "bf16")}
+    models = {name: (model, form) for name, model, form in calibrate.MODELS}
     for of, directories, platform in _SETS:
         for directory in directories:
             for spread, parallel in _SPREADS.items():
@@ -112,7 +112,8 @@ def _fitted(model: str, workload: Workload, directory: str, parallel: Parallel, 
     if model == MOE:
         return parallel.ep > 1 and not parallel.dispatches
     at = {VLLM: calibrate.CARDS, NEWEST_VLLM: calibrate.ON_SEVERAL[NEWEST_VLLM][1]}[platform]
-    return model == DENSE and workload.name in calibrate.FITTED and directory in at and not parallel.dp > 1
+    long = platform == VLLM and workload.name == calibrate.LONG
+    return model == DENSE and (workload.name in calibrate.FITTED or long) and directory in at and not parallel.dp > 1
 
 
 def _family(model: str, form: str, parallel: Parallel, platform: str) -> str:

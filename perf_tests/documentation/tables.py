@@ -30,7 +30,7 @@ from fixtures.studies.gate import committed
 from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
 from perf_tests.documentation import calibrate, evidence, four_cards, rival, transfer
-from perf_tests.documentation.calibrate import DENSE, MOE, SGLANG, VLLM
+from perf_tests.documentation.calibrate import DENSE, MOE, NEWEST_VLLM, SGLANG, VLLM
 from perf_tests.documentation.errors import of_time, summary
 from perf_tests.documentation.evidence.boots import PAIRS, boots, measured
 from perf_tests.paths import RECORDINGS, ROOT
@@ -39,9 +39,8 @@ PAGES = tuple(
     ROOT / name for name in ("README.md", "baselines/README.md", "docs/model.md", "docs/engines.md", "docs/upgrade.md")
 )
 H100, H200 = "h100-80gb-hbm3x1", "h200x1"
-# Where each engine's boots are: of the current set, and of the releases that the suite installs.
+# Where each engine's boots of the current set are.
 CURRENT = dict.fromkeys(("vllm", "sglang"), evidence.CURRENT)
-LOCKED = {"vllm": evidence.TODAY, "sglang": evidence.SETS / "sglang-0.5.23-random"}
 GIB = 2**30
 _TABLE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- /table -->)", re.S)
 # What is shown of the noise; the others are in the command's output.
@@ -144,6 +143,20 @@ def held_back() -> str:
     return markdown(("held back", "points", "mean error", "worst"), rows)
 
 
+def held_back_of_locked() -> str:
+    """The same of the locked releases on one H200, whose boots have no constants of their own: cells by model and kind."""
+    rows = []
+    for platform, engine in ((NEWEST_VLLM, "vLLM 0.33.0"), (SGLANG, "SGLang 0.5.23")):
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for (metric, _, model, form, cell), by in calibrate.of_locked(platform).items():
+            kind = "batch" if METRICS[metric].name == "latency" else cell.partition("-")[0]
+            for group in (kind, "all together"):
+                found[model + (f" in {form}" if form != "bf16" else ""), group].append(of_time(metric, 1 + by))
+        order = sorted(found, key=lambda key: (not key[0].startswith(MOE), key[0], key[1] == "all together"))
+        rows += [(f"{engine}, {model}, {kind}", *summary(found[model, kind])) for model, kind in order]
+    return markdown(("cells", "of them", "mean error", "worst"), rows)
+
+
 def quantised() -> str:
     """Mixtral in three formats on one H100, beside what the model expects."""
     forms = ("fp8", "awq", "gptq")
@@ -212,7 +225,7 @@ def side_by_side(sets: Mapping[str, Path] = CURRENT) -> str:
 
 def side_by_side_of_locked() -> str:
     """The same of the releases that are locked, with random weights."""
-    return side_by_side(LOCKED)
+    return side_by_side(evidence.LOCKED)
 
 
 def side_by_side_on_two() -> str:
@@ -353,6 +366,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "noise of h100x1": lambda: noise(evidence.block(H100, "vllm")),
     "pairs of h200x1": pairs_of_boots,
     "held back": held_back,
+    "held back, locked releases": held_back_of_locked,
     "quantised": quantised,
     "side by side": side_by_side,
     "side by side, locked releases": side_by_side_of_locked,

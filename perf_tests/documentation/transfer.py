@@ -108,15 +108,16 @@ def two_cards(platform: str, card: str) -> tuple[Error, ...]:
 def coverage(level: float) -> list[tuple[str, int, int]]:
     """Cells inside an interval of that level, and how many there are, by what the interval was made of.
 
-    ``left out``: each one-card cell by the errors of all others of its platform and metric. ``other card``: a card's cells, by
+    ``left out``: each one-card cell by the errors of all others of its release and metric. ``other card``: a card's cells, by
     the other's constants, in intervals of the other's held-back errors. ``two cards``: cells at TP=2, in those of one card, and
     at least as wide as for latencies at TP=2 and more that others published.
     """
     rows = []
-    for platform, name in ENGINE_NAMES.items():
-        own = same_card(platform)
-        left_out = [(one, [two for two in own if two is not one and two.metric == one.metric]) for one in own]
-        rows.append((f"{name}: left out", *_inside(left_out, level)))
+    for of, cells in (("", same_card), (" of the locked release", of_locked)):
+        for platform, name in ENGINE_NAMES.items():
+            own = cells(platform)
+            left_out = [(one, [two for two in own if two is not one and two.metric == one.metric]) for one in own]
+            rows.append((f"{name}: left out{of}", *_inside(left_out, level)))
     for platform, name in ENGINE_NAMES.items():
         for card in ("h100", "h200"):
             known = [one for one in same_card(platform) if one.card != card]
@@ -128,6 +129,12 @@ def coverage(level: float) -> list[tuple[str, int, int]]:
             pairs = _beside(two_cards(platform, card), same_card(platform))
             rows.append((f"{name}: two {card.upper()}", *_inside(pairs, level, quantile(wider, level))))
     return rows
+
+
+def of_locked(platform: str) -> tuple[Error, ...]:
+    """Cells of the locked release on one H200, by constants that were fitted to another's boots."""
+    name = calibrate.NEWEST_VLLM if platform == VLLM else platform
+    return _errors(name, calibrate.of_locked(name))
 
 
 def _beside(errors: Iterable[Error], known: Sequence[Error]) -> list[tuple[Error, list[Error]]]:

@@ -11,6 +11,8 @@ SETS = Path(__file__).parent
 CURRENT = SETS / "vllm-0.26.0-sglang-0.5.17-dummy"
 # The locked release of vLLM with random weights, on the cards whose deployments serve these.
 TODAY = SETS / "vllm-0.33.0-random"
+# The sets of the releases that the suite installs, by engine.
+LOCKED = {"vllm": TODAY, "sglang": SETS / "sglang-0.5.23-random"}
 WEIGHTS = CURRENT.name.rpartition("-")[2]
 
 

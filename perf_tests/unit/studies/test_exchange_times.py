@@ -168,7 +168,7 @@ def test_the_table_sets_the_models_term_beside_what_was_measured(recorded, setup
     assert line.startswith("0 + 1 ")
     # 65 vectors of 4,096 elements in two bytes each.
     assert "0.53 MB" in line
-    assert line.split()[-4:] == ["0.316", "ms", "3.666", "ms"]
+    assert line.split()[-4:] == ["0.316", "ms", "3.667", "ms"]
 
 
 def test_copies_of_the_attention_have_passes_of_their_own():
