@@ -23,6 +23,9 @@ LOGGED = 0.05 * GIB
 DIGIT = 0.005 * GIB
 # By how much vLLM 0.33.0 counts less on each of four cards than is explained here: 8 to 18 MB of Llama, up to 11 of Mixtral.
 LESS_ON_FOUR = 0.012 * GIB
+# By how much vLLM 0.33.0 counts more where it makes fp8 of bf16 while loading: 44.0 GiB of Mixtral are 0.21 to 0.31 more than
+# its matrices. No tensor is left over: loaded scaled down on a host without a card, it has none but its parameters.
+CONVERTED = 0.31 * GIB
 # What PyTorch's allocator takes from the driver for a large tensor is a multiple of this, and vLLM counts what was taken.
 PAGE = 2 * 2**20
 # Kernels that unpack weights keep something of their own for every layer.
@@ -70,4 +73,10 @@ def test_weights_are_what_the_engine_reports(path):
             close, within = 0.0, DIGIT if spread.tp == 2 else DIGIT + LESS_ON_FOUR
         for boot in cell.boots:
             reported = boot.metrics["weight_memory"]
-            assert weights == pytest.approx(reported, rel=close, abs=within)
+            if (
+                "--quantization" in found.fingerprint["engine_options"]
+                and boot.provenance["engine_version"] == "0.33.0"
+            ):
+                assert -within <= reported - weights <= CONVERTED
+            else:
+                assert weights == pytest.approx(reported, rel=close, abs=within)
