@@ -65,12 +65,13 @@ def test_what_is_missing_is_named_and_a_build_goes_on_where_it_ended(place, capf
     assert capfd.readouterr().out == ".engines/mine is up to date\n"
 
 
-def test_a_package_of_which_pip_did_not_write_the_record_is_missing(place):
+def test_a_package_that_pip_did_not_finish_is_missing(place):
     one = place / "lib" / "python3.11" / "site-packages" / "First.One-1.0+cpu.dist-info"
     one.mkdir(parents=True)
+    (one / "RECORD").touch()
     wanted = [install._requirement("first-one==1.0")]
     assert install._missing(place, wanted) == wanted
-    (one / "RECORD").touch()
+    (one / "INSTALLER").touch()
     assert install._missing(place, wanted) == []
     assert install._missing(place, [install._requirement("first-one==1.1")])
 
@@ -89,11 +90,11 @@ def test_of_many_missing_packages_some_are_named_and_what_pip_left_half_installe
     target = install.install("mine")
     (site,) = target.glob("lib/python3.*/site-packages")
     (target / install.STAMP).unlink()
-    (site / "third-1.0.dist-info" / "RECORD").unlink()
+    (site / "third-1.0.dist-info" / "INSTALLER").unlink()
     (site / "third.py").unlink()
     install.install("mine")
     assert (site / "third.py").exists()
-    assert (site / "third-1.0.dist-info" / "RECORD").exists()
+    assert (site / "third-1.0.dist-info" / "INSTALLER").exists()
 
 
 # Its pip can be stopped at a moment of our choosing: it says that it runs, and never ends.
