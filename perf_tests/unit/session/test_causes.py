@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixtures.analytical.hardware import hardware
 from fixtures.demo import __main__ as demo
 from fixtures.deployments.cell import cells
 from fixtures.gate.rule import MAX_BOOTS
@@ -285,7 +286,8 @@ def test_a_host_that_takes_longer_is_named_with_its_interval(tmp_path):
     (term,) = one.cause.terms
     assert term.what == "the host's time for a step"
     assert term.low < 3e-4 < term.high
-    assert term.before == pytest.approx(0.0003181, rel=1e-3), "the model's, beside the night's"
+    model = hardware().host_term("vllm-0.26", "h200").step_seconds.value
+    assert term.before == pytest.approx(model, rel=1e-3), "the model's, beside the night's"
     assert "the host, not the card" in one.sentence
     assert "over 8 cells, in 7 of them, of both models, beyond their own noise" in one.sentence
     assert findings.headline(run).sentence.startswith(f"1 cause: {one.sentence}; ")
