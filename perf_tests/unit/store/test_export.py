@@ -130,4 +130,5 @@ def test_the_notebook_runs(monkeypatch, tmp_path):
             exec(compile("".join(cell["source"]), f"baselines.ipynb {cell['id']}", "exec"), names)
     assert (names["spread"]["cv [%]"] < 10).all()
     models = [text.get_text() for text in names["axes"].get_legend().get_texts()]
-    assert models == ["llama-2-13b", "llama-3.1-8b", "mixtral-8x7b"]
+    formats = ["mixtral-8x7b-awq", "mixtral-8x7b-fp8", "mixtral-8x7b-gptq"]
+    assert models == ["llama-2-13b", "llama-3.1-8b", "mixtral-8x7b", *formats]
