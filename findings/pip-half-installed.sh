@@ -11,7 +11,7 @@ python3 -m venv venv
 venv/bin/pip install --quiet pip==26.3
 installed() { ls venv/lib/python3*/site-packages/sympy-1.14.0.dist-info/"$1" > /dev/null 2>&1; }
 venv/bin/pip install --quiet sympy==1.14.0 &
-until installed RECORD; do sleep 0.02; done
+while kill -0 $! && ! installed RECORD; do sleep 0.02; done
 kill -KILL $!
 wait $! || true
 venv/bin/pip install sympy==1.14.0

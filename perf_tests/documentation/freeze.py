@@ -4,8 +4,8 @@
     ... --baselines DIR h200x1/vllm-tp1-random/m.json       a model's file alone, of baselines that are not committed
 
 They become a set that is named by the engine releases and the weights of their boots. Of a set that is there already the same
-place is replaced: of a directory everything, of a file that file. The set that everything generated rests on is named in
-``evidence/__init__.py``.
+files are replaced; those of boots that are no baseline stay, and are named. The set that everything generated rests on stands
+in ``evidence/__init__.py``.
 """
 
 import argparse
@@ -49,8 +49,10 @@ def freeze(baselines: Path, places: list[str], sets: Path = evidence.SETS) -> Pa
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
         else:
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(source, target)
+            copied = {path.relative_to(source) for path in source.rglob("*.json")}
+            for path in [path for path in target.rglob("*.json") if path.relative_to(target) not in copied]:
+                print(f"{path.relative_to(sets)}: kept, which is in no baseline")
+            shutil.copytree(source, target, dirs_exist_ok=True)
     return sets / name
 
 

@@ -41,6 +41,15 @@ def test_a_set_is_named_by_releases_and_weights_and_laid_out_as_the_baselines(ba
         assert names == [f"h200x1/{engine}-tp1-dummy/llama-3.1-8b.json" for engine in ("sglang", "vllm")]
 
 
+def test_boots_that_are_no_baseline_stay_when_their_place_is_frozen_again(baselines, tmp_path, capsys):
+    found = freeze(baselines.parent, ["h200x1"], tmp_path / "sets")
+    (alone,) = found.glob("h200x1/vllm-*")
+    shutil.copy(alone / "llama-3.1-8b.json", alone / "llama-3.1-8b-fp8.json")
+    freeze(baselines.parent, ["h200x1"], tmp_path / "sets")
+    assert (alone / "llama-3.1-8b-fp8.json").exists()
+    assert "llama-3.1-8b-fp8.json: kept, which is in no baseline" in capsys.readouterr().out
+
+
 def test_one_engine_of_a_kind_of_hardware_becomes_a_set(baselines, tmp_path):
     found = freeze(baselines.parent, ["h200x1/vllm-tp1-dummy"], tmp_path / "sets")
     assert found.name == "vllm-0.26.0-dummy"

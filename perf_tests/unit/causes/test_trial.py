@@ -99,3 +99,11 @@ def test_without_a_pair_there_is_no_verdict():
     trial = CauseTrial(range(3), 40)
     trial.judge(panel(KNOWN[:3], np.full((3, 2), math.nan), sigma=0.01, paired=True))
     assert (trial.verdict(), trial.step) == (None, Step.CLEARED)
+
+
+def test_a_cause_that_is_not_by_pairs_any_more_is_judged_as_it_is_now():
+    trial = CauseTrial(range(10), 40)
+    trial.judge(panel(KNOWN, np.full((10, 1), 0.02), sigma=0.005, paired=True))
+    assert "pair" in trial.verdict().reason
+    trial.judge(panel(KNOWN, np.zeros((10, 1)), sigma=0.005))
+    assert (trial.step, "pair" in trial.verdict().reason) == (Step.CLEARED, False)

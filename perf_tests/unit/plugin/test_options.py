@@ -93,7 +93,6 @@ def test_without_options_everything_is_at_its_default():
         (["--strict-baselines"], "strict_baselines", True),
         (["--replay=r"], "replay", Path("r")),
         (["--history=h.jsonl"], "history", Path("h.jsonl")),
-        (["--link=https://ci/7"], "link", "https://ci/7"),
         (["--claims"], "claims", True),
         (["--artifacts=a"], "artifacts", Path("a")),
         (["-m", "gpu"], "wants_gpu", True),
@@ -102,6 +101,10 @@ def test_without_options_everything_is_at_its_default():
 )
 def test_an_option_is_decoded_into_its_field_alone(arguments, field, value):
     assert decoded(*arguments) == dataclasses.replace(Options(), **{field: value})
+
+
+def test_the_link_of_a_night():
+    assert decoded("--history=h.jsonl", "--link=https://ci/7").link == "https://ci/7"
 
 
 def test_the_protocol_of_a_server_that_runs():
@@ -133,7 +136,11 @@ def test_options_cannot_be_changed():
         (["--replay=r", "--update-baselines"], "--replay: measures nothing; leave out --update-baselines, "),
         (["--replay=r", "--engine-url=http://h:1"], "--replay: measures nothing; leave out --update-baselines, "),
         (["--replay=r", "--history=h"], "--engine-url and --history"),
-        (["--link=javascript:x"], "--link: expected the address of this run, https://... or http://..., found"),
+        (["--link=https://ci/7"], "--link: is kept in a night's history; give --history too"),
+        (
+            ["--history=h", "--link=javascript:x"],
+            "--link: expected the address of this run, https://... or http://..., found",
+        ),
         (["--compare-engine-env=vllm=x", "--replay=r"], "--compare-engine-...: compares two engines"),
         (["--compare-engine-env=vllm=x", "--replay=r"], "booted here; leave out --replay"),
         (["--compare-engine-options=vllm=-x", "--engine-url=http://h:1"], "leave out --engine-url"),

@@ -41,6 +41,7 @@ CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "
         (TALK | {"stream": False}, "kind 'conversations' measures TTFT and needs stream = true"),
         (TALK | {"think_time": -1.0}, "think_time is 0 or more seconds"),
         ({"think_time": 1.0}, "of kind 'conversations'"),
+        ({"alone_prompts": 1}, "alone_prompts is at most num_prompts, of kind 'outputs'"),
         (CAPACITY | {"slo_share": 1.5}, "slo_share is at most 1"),
         ({"slo_share": 0.5}, "slo_share is at most 1, of kind 'capacity'"),
         (CAPACITY | {"probes": 3}, "a search takes 4 or more"),

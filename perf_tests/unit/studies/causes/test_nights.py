@@ -18,7 +18,7 @@ def test_a_night_has_causes_over_all_cells_and_a_narrower_one():
 
 @pytest.mark.parametrize("world", [World(0.01), World(0.01, common=0.5), World(0.01, slow_boots=0.05)])
 def test_at_most_one_night_in_a_hundred_alarms_and_one_metric_or_cause_in_a_thousand(world):
-    """200 nights: five alarms are as improbable as 4 in 1,000 where one night in a hundred alarms."""
+    """Of 200 nights five alarm in 5% of such tests where one in a hundred does, in 0.4% where one in 200 does."""
     found = characteristics(world, nights=200)
     assert found.nights < 5 / 200
     assert found.causes <= 2 / (200 * 6)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cpu
     "world", [World(0.01), World(0.01, common=0.5), World(0.01, slow_boots=0.05), World(0.005, fast_boots=0.3)]
 )
 def test_at_most_one_comparison_in_a_hundred_alarms_and_one_cause_in_a_thousand(world, pairs):
-    """200 comparisons: five alarms are as improbable as 4 in 1,000 where one in a hundred alarms."""
+    """Of 200 comparisons five alarm in 5% of such tests where one in a hundred does, in 0.4% where one in 200 does."""
     found = characteristics(world, pairs=pairs, comparisons=200)
     assert found.comparisons < 5 / 200
     assert found.causes <= 4 / (200 * 6)
