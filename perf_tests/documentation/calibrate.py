@@ -3,7 +3,7 @@
     python -m perf_tests.documentation.calibrate
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
-constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
+constant per card and four more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
 ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, ``whole``: two on Mixtral with whole experts
@@ -150,16 +150,16 @@ def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel
 
 
 @functools.cache
-def of_locked(platform: str) -> dict[tuple[str, ...], float]:
+def of_locked(platform: str, host: HostTerm | None = None) -> dict[tuple[str, ...], float]:
     """Errors of the locked release's cells on one H200 that nothing was fitted to, nor to the same cell of another release.
 
-    As :func:`cell_errors` has them, by the constants that ship, of times and rates; without weight-only formats, whose
-    unpacking was measured on an H100 only.
+    As :func:`cell_errors` has them, by ``host`` or the one that ships, of times and rates; without weight-only formats,
+    whose unpacking was measured on an H100 only.
     """
     points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
     points = (point for point in points if not point.setup.gpu.unpacks(point.setup.precision))
     held_back = [point for point in points if point.held_back and point.workload.kind != "startup"]
-    return cell_errors(held_back, {"h200": hardware().host_term(platform, "h200")})
+    return cell_errors(held_back, {"h200": host or hardware().host_term(platform, "h200")})
 
 
 @functools.cache
@@ -377,8 +377,12 @@ def held_back(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     return found
 
 
-def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
+def uncertainties(
+    points: Sequence[Point], hosts: dict[str, HostTerm], on_one: HostTerm | None = None
+) -> dict[str, Uncertainty]:
     """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
+
+    ``hosts`` are of the points' cards, ``on_one`` is of the locked release's, without it the one that ships.
 
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
     and cards count together, and the locked release with the platform that it is predicted by: each alone has too few cells for
@@ -386,7 +390,7 @@ def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[s
     """
     (platform,) = {point.platform for point in points}
     cells = list(cell_errors([point for point in points if point.held_back], hosts).items())
-    cells += of_locked(platform).items() if platform != VLLM else ()
+    cells += of_locked(platform, on_one).items() if platform != VLLM else ()
     found: dict[str, list[float]] = {}
     for (metric, *_), by in cells:
         found.setdefault(metric, []).append(by)
