@@ -173,7 +173,11 @@ def test_the_file_holds_nothing_that_is_not_read():
 
 def test_every_source_is_used():
     uncertain = hardware().uncertainty
-    stated = [uncertain.several_gpus, *(one for found in uncertain.platform.values() for one in found.values())]
+    stated = [
+        uncertain.several_gpus,
+        uncertain.unpacking,
+        *(one for found in uncertain.platform.values() for one in found.values()),
+    ]
     used = {f.source for _, f in figures(hardware())} | {one.source for one in stated}
     assert set(hardware().sources) == used
 
@@ -181,7 +185,7 @@ def test_every_source_is_used():
 def test_uncertainties_are_of_platforms_that_there_are():
     known = hardware().uncertainty
     assert set(known.platform) <= set(hardware().platform)
-    for found in (*known.platform.values(), {"several": known.several_gpus}):
+    for found in (*known.platform.values(), {"several": known.several_gpus, "unpacking": known.unpacking}):
         for one in found.values():
             assert 0 <= one.error < 1
             assert one.cells > 0

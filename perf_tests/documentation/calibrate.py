@@ -156,10 +156,14 @@ def of_locked(platform: str, host: HostTerm | None = None) -> dict[tuple[str, ..
     As :func:`cell_errors` has them, by ``host`` or the one that ships, of times and rates; without weight-only formats,
     whose unpacking was measured on an H100 only.
     """
+    points = [p for p in _locked(platform) if p.held_back and not p.setup.gpu.unpacks(p.setup.precision)]
+    return cell_errors(points, {"h200": host or hardware().host_term(platform, "h200")})
+
+
+def _locked(platform: str) -> Iterator[Point]:
+    """The boots of the locked release on one H200, but for start-up."""
     points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
-    points = (point for point in points if not point.setup.gpu.unpacks(point.setup.precision))
-    held_back = [point for point in points if point.held_back and point.workload.kind != "startup"]
-    return cell_errors(held_back, {"h200": host or hardware().host_term(platform, "h200")})
+    return (point for point in points if point.workload.kind != "startup")
 
 
 @functools.cache
@@ -429,6 +433,13 @@ def uncertainty_on_several_gpus() -> Uncertainty:
     return Uncertainty(quantile(found, COVERAGE_ON_SEVERAL), len(found), "published")
 
 
+def uncertainty_of_unpacking(host: HostTerm) -> Uncertainty:
+    """Of times of weight-only formats by another card's unpacking: those of an H200, where ``host`` is its host term."""
+    points = [p for p in _locked(NEWEST_VLLM) if p.setup.gpu.unpacks_as_another(p.setup.precision)]
+    found = cell_errors(points, {"h200": host}).values()
+    return Uncertainty(quantile(found), len(found), "unpacked")
+
+
 def line(key: str, one: Uncertainty) -> str:
     """A line of hardware.toml."""
     return f'{key} = {{ error = {one.error:.4f}, cells = {one.cells}, source = "{one.source}" }}'
@@ -476,6 +487,7 @@ def main() -> None:
         print(f'[uncertainty.platform."{platform}"]')
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
+    print(line("unpacking", uncertainty_of_unpacking(hardware().host_term(NEWEST_VLLM, "h200"))))
     unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
     print("long products:", fit_sustained({platform: fitted(platform) for platform in (VLLM, SGLANG)}))
     print(

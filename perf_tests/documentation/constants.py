@@ -119,7 +119,8 @@ def _last_digit(value: float) -> float:
 def with_uncertainties(text: str) -> str:
     """hardware.toml with what the evidence gives. Raises LookupError for a section that isn't there."""
     several = calibrate.line("several_gpus", calibrate.uncertainty_on_several_gpus())
-    text = _section(text, "uncertainty", [several])
+    unpacking = calibrate.line("unpacking", calibrate.uncertainty_of_unpacking(on_one(NEWEST_VLLM)))
+    text = _section(text, "uncertainty", [several, unpacking])
     for platform in (VLLM, NEWEST_VLLM, SGLANG):
         found = calibrate.uncertainties(calibrate.recorded(platform), rounded(platform), on_one(platform))
         lines = [calibrate.line(metric, one) for metric, one in sorted(found.items())]
