@@ -22,6 +22,7 @@ EFFICIENCIES = (
     "moe_bandwidth",
     "moe_compute",
     "moe_unpack_compute",
+    "moe_whole_compute",
     "attention_bandwidth",
     "attention_compute",
     "all_reduce_bandwidth",

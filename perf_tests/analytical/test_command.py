@@ -69,6 +69,12 @@ def test_a_card_that_nothing_was_measured_on_is_named_so(command, card, said):
     assert ("nothing was measured on" in command(f"--model llama-3.1-8b --gpu {card}")) == said
 
 
+@pytest.mark.parametrize(("card", "own"), [("b200", "moe_column_seconds"), ("l40s", "latent_seconds"), ("mi300x", "")])
+def test_of_such_a_card_it_says_what_others_published(command, card, own):
+    told = next(line for line in command(f"--model llama-3.1-8b --gpu {card}").splitlines() if "nothing was" in line)
+    assert ("but for what others published (" in told, own in told) == (bool(own), True)
+
+
 def test_a_published_configuration_in_its_own_format(predict, tmp_path):
     published = json.loads((ROOT / "perf_tests" / "analytical" / "published.json").read_text())["models"]
     (tmp_path / "config.json").write_text(json.dumps(published["gpt-oss-20b"]["config"]))

@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.analytical.hardware import DATA, Figure, Platform, gpu, hardware
 from fixtures.analytical.precision import precision
+from fixtures.decode import decode
 from fixtures.errors import UsageError
 from perf_tests.analytical.strategies import EFFICIENCIES, GPUS, host
 
@@ -20,6 +21,7 @@ BY_GENERATION = (
     "moe_seconds",
     "moe_column_seconds",
     "moe_unpack_seconds",
+    "moe_whole_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
     "latent_seconds",
@@ -116,8 +118,7 @@ def test_a_card_that_was_not_measured_has_the_constants_of_another_and_says_so(n
         if taken.source == f"{name}-kernels":  # of latent attention there are published times
             continue
         assert (taken.value, taken.kind) == (original.value, "assumed"), key
-        often = ("moe_unpack_seconds", "moe_unpack_compute", "sustained_compute", "large_all_reduce_bandwidth")
-        assert taken.source == ("alike" if key in often else source), key
+        assert taken.source == (original.source if original.source == "unmeasured" else source), key
 
 
 def test_four_bits_are_unpacked_where_nothing_multiplies_them():
@@ -172,7 +173,11 @@ def test_the_file_holds_nothing_that_is_not_read():
 
 def test_every_source_is_used():
     uncertain = hardware().uncertainty
-    stated = [uncertain.several_gpus, *(one for found in uncertain.platform.values() for one in found.values())]
+    stated = [
+        uncertain.several_gpus,
+        uncertain.unpacking,
+        *(one for found in uncertain.platform.values() for one in found.values()),
+    ]
     used = {f.source for _, f in figures(hardware())} | {one.source for one in stated}
     assert set(hardware().sources) == used
 
@@ -180,7 +185,7 @@ def test_every_source_is_used():
 def test_uncertainties_are_of_platforms_that_there_are():
     known = hardware().uncertainty
     assert set(known.platform) <= set(hardware().platform)
-    for found in (*known.platform.values(), {"several": known.several_gpus}):
+    for found in (*known.platform.values(), {"several": known.several_gpus, "unpacking": known.unpacking}):
         for one in found.values():
             assert 0 <= one.error < 1
             assert one.cells > 0
@@ -219,3 +224,13 @@ def test_host_terms_take_from_their_platform_whether_padding_is_routed(gpus):
             assert hardware().host_term(name, card, gpus).routes_padding == platform.routes_padding
     assert DATA.read_text().count("routes_padding") == 1
     assert not hardware().platform["vllm-0.33"].routes_padding
+
+
+@pytest.mark.parametrize("table", ["every", "gpu.h100", "several.h100"])
+def test_a_host_term_of_the_file_has_no_say_in_padding(table):
+    """Its platform's would replace it."""
+    raw = tomllib.loads(DATA.read_text())["platform"]["vllm-0.26"]
+    where, _, card = table.partition(".")
+    term = raw["every"] | {"routes_padding": True}
+    with pytest.raises(UsageError, match="routes_padding"):
+        decode(Platform, raw | {where: {card: term} if card else term}, "hardware.toml")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.analytical.hardware import hardware
+from fixtures.analytical.hardware import gpu, hardware
+from fixtures.analytical.precision import precision
 from fixtures.analytical.uncertainty import FEWEST_ERRORS, Uncertainty, quantile
 from fixtures.errors import UsageError
 
@@ -60,6 +61,29 @@ def test_several_cards_are_never_better_known_than_one(metric):
         widest = max(known[metric].error for known in hardware().uncertainty.platform.values())
         assert one == (own.error if own.cells >= FEWEST_ERRORS else widest)
         assert two == max(one, hardware().uncertainty.several_gpus.error)
+
+
+@pytest.mark.parametrize(
+    ("card", "form", "wider"),
+    [
+        ("h100", "awq", False),
+        ("h200", "awq", True),
+        ("h200", "mxfp4", True),
+        ("h200", "fp8", False),
+        ("b200", "nvfp4", False),
+    ],
+)
+def test_weights_that_another_card_unpacked_are_known_less_well(card, form, wider):
+    """By the errors of AWQ and GPTQ on an H200, whose unpacking is the H100's; sizes are arithmetic."""
+    unpacks = gpu(card).unpacks_as_another(precision(form))
+    assert unpacks == wider
+    known = hardware()
+    own, found = (known.uncertainty_of("vllm-0.33", "latency", 1, other) for other in (False, unpacks))
+    assert found == (known.uncertainty.unpacking if wider else own)
+    assert known.uncertainty.unpacking.error > own.error
+    assert known.uncertainty_of("vllm-0.33", "weight_memory", 1, unpacks) == known.uncertainty_of(
+        "vllm-0.33", "weight_memory", 1
+    )
 
 
 def test_sizes_are_as_well_known_on_several_cards():

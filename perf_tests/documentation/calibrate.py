@@ -3,7 +3,7 @@
     python -m perf_tests.documentation.calibrate
 
 ``document``: four constants on the document's nine latencies, leave-one-out errors. ``vllm-0.26`` and ``sglang-0.5``: a
-constant per card and three more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
+constant per card and four more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
 ``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, ``whole``: two on Mixtral with whole experts
@@ -150,16 +150,20 @@ def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel
 
 
 @functools.cache
-def of_locked(platform: str) -> dict[tuple[str, ...], float]:
+def of_locked(platform: str, host: HostTerm | None = None) -> dict[tuple[str, ...], float]:
     """Errors of the locked release's cells on one H200 that nothing was fitted to, nor to the same cell of another release.
 
-    As :func:`cell_errors` has them, by the constants that ship, of times and rates; without weight-only formats, whose
-    unpacking was measured on an H100 only.
+    As :func:`cell_errors` has them, by ``host`` or the one that ships, of times and rates; without weight-only formats,
+    whose unpacking was measured on an H100 only.
     """
+    points = [p for p in _locked(platform) if p.held_back and not p.setup.gpu.unpacks(p.setup.precision)]
+    return cell_errors(points, {"h200": host or hardware().host_term(platform, "h200")})
+
+
+def _locked(platform: str) -> Iterator[Point]:
+    """The boots of the locked release on one H200, but for start-up."""
     points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
-    points = (point for point in points if not point.setup.gpu.unpacks(point.setup.precision))
-    held_back = [point for point in points if point.held_back and point.workload.kind != "startup"]
-    return cell_errors(held_back, {"h200": hardware().host_term(platform, "h200")})
+    return (point for point in points if point.workload.kind != "startup")
 
 
 @functools.cache
@@ -377,8 +381,12 @@ def held_back(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, 
     return found
 
 
-def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[str, Uncertainty]:
+def uncertainties(
+    points: Sequence[Point], hosts: dict[str, HostTerm], on_one: HostTerm | None = None
+) -> dict[str, Uncertainty]:
     """Of a platform's predictions, by metric: quantiles over the cells that nothing was fitted to.
+
+    ``hosts`` are of the points' cards, ``on_one`` is of the locked release's, without it the one that ships.
 
     The boots of a cell share what the model does not know of it, so they count once, at the median of their errors. Formats
     and cards count together, and the locked release with the platform that it is predicted by: each alone has too few cells for
@@ -386,7 +394,7 @@ def uncertainties(points: Sequence[Point], hosts: dict[str, HostTerm]) -> dict[s
     """
     (platform,) = {point.platform for point in points}
     cells = list(cell_errors([point for point in points if point.held_back], hosts).items())
-    cells += of_locked(platform).items() if platform != VLLM else ()
+    cells += of_locked(platform, on_one).items() if platform != VLLM else ()
     found: dict[str, list[float]] = {}
     for (metric, *_), by in cells:
         found.setdefault(metric, []).append(by)
@@ -423,6 +431,13 @@ def uncertainty_on_several_gpus() -> Uncertainty:
     """Of times on more than one card: by what others published, at COVERAGE_ON_SEVERAL."""
     found = [point.error for point in published.points() if point.tp > 1]
     return Uncertainty(quantile(found, COVERAGE_ON_SEVERAL), len(found), "published")
+
+
+def uncertainty_of_unpacking(host: HostTerm) -> Uncertainty:
+    """Of times of weight-only formats by another card's unpacking: those of an H200, where ``host`` is its host term."""
+    points = [p for p in _locked(NEWEST_VLLM) if p.setup.gpu.unpacks_as_another(p.setup.precision)]
+    found = cell_errors(points, {"h200": host}).values()
+    return Uncertainty(quantile(found), len(found), "unpacked")
 
 
 def line(key: str, one: Uncertainty) -> str:
@@ -472,6 +487,7 @@ def main() -> None:
         print(f'[uncertainty.platform."{platform}"]')
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
+    print(line("unpacking", uncertainty_of_unpacking(hardware().host_term(NEWEST_VLLM, "h200"))))
     unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
     print("long products:", fit_sustained({platform: fitted(platform) for platform in (VLLM, SGLANG)}))
     print(

@@ -9,7 +9,7 @@ import re
 import statistics
 
 from fixtures.analytical import calibration
-from fixtures.analytical.hardware import DATA, Figure, HostTerm
+from fixtures.analytical.hardware import DATA, Figure, HostTerm, hardware
 from perf_tests.documentation import calibrate
 from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, SUSTAINED, UNPACKING, VLLM, WHOLE
 
@@ -32,7 +32,8 @@ def with_constants(text: str, found: Constants) -> str:
         if heading := re.fullmatch(r"\[(.+)\]", line):
             section = heading[1]
         place = section, line.partition(" = ")[0]
-        if section.startswith("gpu.") and place[1] in (*UNPACKING, *WHOLE, SUSTAINED) and '"alike"' in line:
+        taken = section.startswith("gpu.") and re.search(r'"(alike|unmeasured)"', line)
+        if taken and place[1] in (*UNPACKING, *WHOLE, SUSTAINED):
             place = "gpu.h100", place[1]
         if place in found:
             missing.discard(place)
@@ -88,6 +89,12 @@ def rounded(platform: str) -> dict[str, HostTerm]:
     }
 
 
+def on_one(platform: str) -> HostTerm:
+    """The host term of a platform on one H200, as hardware.toml has it: the newest stands where the one before does."""
+    host = rounded(VLLM if platform == NEWEST_VLLM else platform)["h200"]
+    return dataclasses.replace(host, routes_padding=hardware().platform[platform].routes_padding)
+
+
 def _values(host: HostTerm) -> dict[str, float]:
     figures = {field.name: getattr(host, field.name) for field in dataclasses.fields(host)}
     return {name: figure.value for name, figure in figures.items() if isinstance(figure, Figure)}
@@ -112,9 +119,10 @@ def _last_digit(value: float) -> float:
 def with_uncertainties(text: str) -> str:
     """hardware.toml with what the evidence gives. Raises LookupError for a section that isn't there."""
     several = calibrate.line("several_gpus", calibrate.uncertainty_on_several_gpus())
-    text = _section(text, "uncertainty", [several])
+    unpacking = calibrate.line("unpacking", calibrate.uncertainty_of_unpacking(on_one(NEWEST_VLLM)))
+    text = _section(text, "uncertainty", [several, unpacking])
     for platform in (VLLM, NEWEST_VLLM, SGLANG):
-        found = calibrate.uncertainties(calibrate.recorded(platform), rounded(platform))
+        found = calibrate.uncertainties(calibrate.recorded(platform), rounded(platform), on_one(platform))
         lines = [calibrate.line(metric, one) for metric, one in sorted(found.items())]
         text = _section(text, f'uncertainty.platform."{platform}"', lines)
     return text

@@ -324,7 +324,8 @@ def uncertainty() -> str:
         for platform, found in known.platform.items()
         for metric, one in found.items()
     ]
-    rows.append(("several cards", "times and rates", f"{known.several_gpus.error:.1%}", str(known.several_gpus.cells)))
+    for what, one in (("several cards", known.several_gpus), ("weight-only, not on an H100", known.unpacking)):
+        rows.append((what, "times and rates", f"{one.error:.1%}", str(one.cells)))
     return markdown(("platform", "metric", "error", "cells"), rows)
 
 

@@ -182,6 +182,14 @@ def test_of_several_cards_it_is_what_others_measured():
     assert shipped.error == pytest.approx(found.error, abs=5e-4)
 
 
+def test_of_unpacking_it_is_what_an_h200_took():
+    """The largest of the errors, which are too few for a quantile."""
+    host = hardware().host_term(calibrate.NEWEST_VLLM, "h200")
+    found, shipped = calibrate.uncertainty_of_unpacking(host), hardware().uncertainty.unpacking
+    assert (shipped.cells, shipped.source) == (found.cells, found.source) == (6, "unpacked")
+    assert shipped.error == pytest.approx(found.error, abs=5e-4)
+
+
 @pytest.mark.parametrize("platform", [calibrate.NEWEST_VLLM, calibrate.SGLANG])
 def test_mixtral_with_random_weights_is_predicted_by_constants_of_another_release(platform):
     """What it must reach on an H200: 3% on average and 8% at worst, over batches, offline and online."""

@@ -39,6 +39,14 @@ def test_a_figure_that_differs_by_its_last_digit_stays():
     assert constants.with_constants(far, FOUND) == wanted
 
 
+@pytest.mark.parametrize(("source", "follows"), [("alike", True), ("unmeasured", True), ("bench-cpu", False)])
+def test_a_card_that_has_it_from_the_h100_follows_it(source, follows):
+    text = f'[gpu.other]\nmoe_whole_seconds = {{ value = 1e-05, kind = "assumed", source = "{source}" }}\n'
+    text += text.replace("other", "h100").replace("assumed", "calibrated").replace(source, "whole-runs")
+    found = constants.with_constants(text, {("gpu.h100", "moe_whole_seconds"): 3e-05})
+    assert found.count("3e-05") == 1 + follows
+
+
 def test_a_constant_without_a_line_is_named():
     with pytest.raises(LookupError, match=r"hardware.toml: no line for kernel_seconds in \[gpu.b300\]"):
         constants.with_constants(TEXT, FOUND | {("gpu.b300", "kernel_seconds"): 1.0})

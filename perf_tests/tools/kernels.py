@@ -163,7 +163,7 @@ def main(wheel: Path) -> None:
             rows = pd.DataFrame(kind(wheel, card), columns=["what", "seconds", "measured"])
             errors = rows.seconds / (rows.measured / 1e3) - 1
             for what, own in errors.groupby(rows.what):
-                fitted = "" if gpu(short).measured else "no constant of this card"
+                fitted = "" if gpu(short).measured else f"of this card only {', '.join(gpu(short).own) or 'nothing'}"
                 found.append((short, what, len(own), f"{own.abs().mean():.0%}", f"{own.median():+.0%}", fitted))
     for card, short in CARDS.items():
         fits = {"quantise_seconds": quantising(wheel, card), "latent_seconds": around_latents(wheel, card)}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.causes.steps import ALL_REDUCE, EXPERTS, HBM, HOST, SEQUENCE, WORDS, step, steps_in
+from fixtures.causes.steps import ALL_REDUCE, EXPERTS, HBM, HOST, SEQUENCE, WORDS, common_before, step, steps_in
 from fixtures.causes.terms import FEWEST_STEPS, explain
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
@@ -22,6 +22,22 @@ def columns():
     deployment = load("h200x1", ENGINES)
     found = [step(deployment, cell, "NVIDIA H200", "0.26.0") for cell in cells(deployment, ["vllm/*"])]
     return {name: [one.columns[name] for one in found if one] for name in WORDS}
+
+
+def test_what_a_sequence_took_is_told_only_where_all_steps_are_streamed_or_none_is():
+    deployment = load("h200x1", ENGINES)
+    found = {
+        stream: [
+            made
+            for cell in cells(deployment, ["vllm/llama-3.1-8b/tp1/batch-*"])
+            if cell.workload.stream == stream and (made := step(deployment, cell, "NVIDIA H200", "0.26.0"))
+        ]
+        for stream in (True, False)
+    }
+    assert all(len(steps) > 1 for steps in found.values())
+    for steps in found.values():
+        assert common_before(steps) == steps[0].before
+    assert common_before(found[True] + found[False]).keys() == {HOST}
 
 
 def moved(columns, **sizes):

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from fixtures.analytical import serving
+from fixtures.analytical.hardware import hardware
 from fixtures.report import figure_lines
 from perf_tests.fakes.synthetic_run import synthetic_run
 
@@ -33,3 +35,19 @@ def test_the_figure_of_the_documents_prompts_has_no_others():
     (line,) = figure_lines.offline(dataclasses.replace(run, cells=cells))
     assert line.points == {1: 12_000.0}
     assert line.expected.keys() == {1}
+
+
+def test_the_models_line_has_the_hosts_time_of_streams_where_the_batches_are_streamed():
+    """Between two measured batches it is as the larger one."""
+    run = synthetic_run(cells=18, boots=1, models=("llama-3.1-8b",))
+    cells = tuple(
+        dataclasses.replace(cell, workload=cell.workload | {"stream": cell.workload["batch_size"] < 64})
+        for cell in run.cells
+        if cell.block == run.blocks[0].id
+    )
+    (line,) = figure_lines.batches(dataclasses.replace(run, cells=cells))["llama-3.1-8b"]
+    setup, short = figure_lines._setup(run.blocks[0])
+    host = hardware().host_term("vllm-0.26", short)
+    for batch, stream in ((1, True), (32, True), (40, False), (64, False), (256, False)):
+        expected = serving.latency_seconds(setup, host.streaming(stream), batch, 32, 64) / 64
+        assert line.expected[batch] == pytest.approx(expected)
