@@ -49,6 +49,9 @@ class Reporter:
         self.lines[-1] += line
         self.lines.append("")
 
+    def flush(self):
+        self.read = list(self.lines)
+
 
 @pytest.fixture
 def screen(monkeypatch):
@@ -61,6 +64,7 @@ def screen(monkeypatch):
         told = Progress(config)
         for now[0], text, passing in COURSE:
             told(text, passing)
+            assert isatty or reporter.read == reporter.lines, "a pipe's reader sees each step at once"
         return reporter.lines
 
     return show
