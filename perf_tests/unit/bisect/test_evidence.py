@@ -47,6 +47,19 @@ def test_without_any_noise_known_its_own_pairs_tell_it():
     assert side([1.0, 1.001, 0.999, 1.0], kind=kind_of([[1.0, 1.001, 0.999, 1.0]])) == Side.GOOD
 
 
+@given(st.lists(st.floats(0.99, 1.01), min_size=1, max_size=MOST_PAIRS), st.integers(1, 1_000))
+def test_its_interval_is_no_narrower_than_with_noise_that_is_known(ratios, degrees):
+    found = judge(ratios, False, 0.2, PooledNoise(1e-4, degrees))
+    assert found.reach >= 1.9599 * found.error > 0
+
+
+def test_four_pairs_that_alone_tell_their_noise_reach_as_far_as_four_degrees_do():
+    ratios = [1.0101, 1.0106, 1.0109, 1.0139]
+    found = judge(ratios, False, 0.02, kind_of([ratios]))
+    assert found.side == Side.BAD
+    assert found.reach == pytest.approx(2.776 * found.error, rel=1e-3)
+
+
 def test_the_chance_of_a_wrong_turn_is_what_comes_out():
     noise = Noise(1.0, 2, 0.0141, degrees=30, paired=True)
     rng, wrong = np.random.default_rng(1), 0
