@@ -121,6 +121,13 @@ def test_routing_is_captured_with_the_prefix_cache_that_the_release_demands(rele
     assert "--no-enable-prefix-caching" in command(release, device=device), "what is timed has none"
 
 
+def test_what_stands_beside_the_weights_adds_nothing_to_requests():
+    """Unless a deployment's own options, which come later, say otherwise."""
+    found = command("", options=("--generation-config=auto",))
+    assert found.index("--generation-config") < found.index("--generation-config=auto")
+    assert found[found.index("--generation-config") + 1] == "vllm"
+
+
 CONFIGURED = """\
 INFO [core.py:134] Initializing a V1 LLM engine (v0.32.0) with config: enforce_eager=False, \
 compilation_config={{'mode': <CompilationMode.{}: 3>, 'backend': 'inductor', 'cudagraph_mode': <CUDAGraphMode.{}: (2, 1)>}}
