@@ -2,7 +2,9 @@
 
 import pytest
 
+from fixtures.client.turns import PrefixCache
 from fixtures.engines.registry import ENGINES
+from fixtures.engines.running import Metrics
 from perf_tests.fakes.specs import spec
 
 pytestmark = pytest.mark.cpu
@@ -195,3 +197,21 @@ WARNING [flashinfer.py:143] FlashInfer's precompiled kernels are missing or do n
         "kernels made at boot": "2 compiled by flashinfer; 1 fetched by flashinfer",
         "flashinfer's kernels": "fetched or compiled at boot",
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "cache"),
+    [
+        ({"block_size": "16", "enable_prefix_caching": "False"}, PrefixCache(0)),
+        ({"block_size": "16", "enable_prefix_caching": "True"}, PrefixCache(16)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "None"}, PrefixCache(16)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "0"}, PrefixCache(16, prompts_alone=True)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "4096"}, None),
+        ({"block_size": "None", "prefix_cache_retention_interval": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_what_its_prefix_cache_keeps_is_told_by_a_metric(labels, cache):
+    text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    metrics = Metrics(f"vllm:cache_config_info{{{text}}} 1.0\n" if labels else "")
+    assert ENGINES["vllm"].prefix_cache(lambda _: {}, metrics) == cache
