@@ -85,15 +85,22 @@ def test_a_block_that_a_cache_does_not_hold_whole_is_none():
     assert of_turns(records, 2, PrefixCache(1))["cache_deviation"] == pytest.approx(3 / 15)
 
 
-# Seen of vLLM 0.32.0 (its CPU build, blocks of 128) on a small Gemma 3 with windows of 256: prompt, answer and what was cached.
-SEEN = [((500, 200, 0), (800, 200, 384), (1100, 200, 768)), ((130, 300, 0), (490, 300, 128), (850, 300, 384))]
+# Seen of vLLM 0.32.0: its CPU build with a small Gemma 3, and its cache manager alone with blocks of 16. Prompt, answer, cached.
+SEEN = [
+    (128, ((500, 200, 0), (800, 200, 384), (1100, 200, 768))),
+    (128, ((130, 300, 0), (490, 300, 128), (850, 300, 384))),
+    (16, ((500, 200, 0), (800, 200, 496), (1100, 200, 784))),
+    (16, ((1300, 300, 0), (1660, 300, 1296), (2020, 300, 1648))),
+]
 
 
-@pytest.mark.parametrize("conversation", SEEN)
-def test_what_vllm_keeps_of_windows_ends_with_a_prompt(conversation):
+@pytest.mark.parametrize(("block", "conversation"), SEEN)
+def test_what_vllm_keeps_of_windows_ends_with_a_prompt(block, conversation):
     records = [Record(0, answer, prompt_tokens=n, completion_tokens=answer) for n, answer, _ in conversation]
-    assert expected_cached(records, 3, PrefixCache(128, prompts_alone=True)) == [cached for *_, cached in conversation]
-    assert expected_cached(records, 3, PrefixCache(128))[1:] > [cached for *_, cached in conversation[1:]]
+    assert expected_cached(records, 3, PrefixCache(block, prompts_alone=True)) == [
+        cached for *_, cached in conversation
+    ]
+    assert expected_cached(records, 3, PrefixCache(block))[1:] > [cached for *_, cached in conversation[1:]]
 
 
 def test_what_a_server_does_not_tell_is_no_number():
