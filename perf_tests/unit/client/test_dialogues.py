@@ -85,7 +85,7 @@ def test_a_block_that_a_cache_does_not_hold_whole_is_none():
     assert of_turns(records, 2, PrefixCache(1))["cache_deviation"] == pytest.approx(3 / 15)
 
 
-# Seen of vLLM 0.32.0: its CPU build with a small Gemma 3, and its cache manager alone with blocks of 16. Prompt, answer, cached.
+# Seen of vLLM 0.32.0: its CPU build with a small Gemma 3, its cache manager alone with blocks of 16. Prompt, answer, cached.
 SEEN = [
     (128, ((500, 200, 0), (800, 200, 384), (1100, 200, 768))),
     (128, ((130, 300, 0), (490, 300, 128), (850, 300, 384))),
