@@ -8,10 +8,11 @@ import pytest
 
 from fixtures.client.load import exchange, run
 from fixtures.client.metrics import summarize
+from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.request import Request
 from fixtures.client.target import Target
 from perf_tests.fakes.known_server import Served, build, known_server
-from perf_tests.tools.bench_fidelity import figures
+from perf_tests.tools.bench_fidelity import clean, figures
 
 pytestmark = pytest.mark.cpu
 
@@ -42,10 +43,14 @@ def test_it_logs_when_it_wrote_each_token_and_no_client_has_one_sooner(compiled)
         assert (np.array(tokens) >= served.written).all()
 
 
-def test_it_answers_as_the_client_expects(compiled):
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda one: one.name)
+def test_it_answers_as_the_client_expects(compiled, protocol):
     with known_server(1, 0.01, 0.002, directory=compiled) as server:
-        found = summarize(run(Target(server.url, "mock"), [Request([3] * 8, 6) for _ in range(5)], concurrency=2))
+        target = Target(server.url, "mock", protocol=protocol)
+        found = summarize(run(target, [Request([3] * 8, 6) for _ in range(5)], concurrency=2))
+        log = server.log()
     assert (found.completed, found.output_tokens) == (5, 30)
+    assert [(one.first_id, len(one.written)) for one in log] == [(3, 6)] * 5
 
 
 def test_figures_are_those_worked_out_by_hand():
@@ -71,3 +76,18 @@ def test_figures_are_those_worked_out_by_hand():
     assert found["joined_share"] == pytest.approx(1 / 5)
     assert found["worst_worker_lag_p99"] == pytest.approx(2)
     assert found["server_late"]["p100"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, True),
+        ({"ttft": {"p50": 50.6, "p99": 54.9}}, False),
+        ({"ttft": {"p50": 50.4, "p99": 55.1}}, False),
+        ({"worst_worker_lag_p99": 5.0}, False),
+        ({"error": "3 failed"}, False),
+    ],
+)
+def test_a_run_is_clean_if_both_quantiles_and_the_sending_are_true(changed, expected):
+    run = {"ttft": {"p50": 50.4, "p99": 54.9}, "server_ttft": {"p50": 50, "p99": 50}, "worst_worker_lag_p99": 4.9}
+    assert clean(run | changed) is expected
