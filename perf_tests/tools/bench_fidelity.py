@@ -7,9 +7,9 @@ of 64 tokens and at 100,000 tokens per second; with --other the client of that c
 all cores: as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with
 sixteen cores. With two or three cores the first part alone runs.
 
-With --ceiling the client's one core takes rising rates instead, each build three times in turn, until two of the three are
-not clean. A run is clean if TTFT's median is within 0.5 ms and its 99th percentile within 5 ms of the server's, and requests
-leave less than 5 ms late (99th percentile). Takes up to ten minutes.
+With --ceiling the client's one core takes rising rates instead, builds in turn, each until two runs at a rate are not clean; two
+that are let it go on. A run is clean if TTFT's median is within 0.5 ms and its 99th percentile within 5 ms of the server's, and
+requests leave less than 5 ms late (99th percentile). Takes up to five minutes.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
 event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
@@ -50,8 +50,8 @@ SERVER_SHARES = (0.375, 0.5)
 # No run is begun after that.
 BUDGET_SECONDS = 130.0
 # Tokens per second; requests have 64.
-CEILING_RATES = (100_000, 125_000, 150_000, 175_000, 200_000, 250_000, 300_000, 400_000)
-CEILING_TOKENS, CEILING_SECONDS, CEILING_RUNS = 64, 3.0, 3
+CEILING_RATES = (100_000, 130_000, 170_000, 220_000, 290_000, 380_000)
+CEILING_TOKENS, CEILING_SECONDS, CEILING_RUNS = 64, 2.5, 3
 # What clean means, in ms: off in the median of TTFT, in its 99th percentile, and late in sending.
 CLEAN_P50, CLEAN_P99, CLEAN_LAG = 0.5, 5.0, 5.0
 
@@ -169,13 +169,22 @@ def ceiling(cores: list[int], other: Path | None, directory: Path | None) -> Ite
     builds = {"this": ROOT} | ({"other": other} if other else {})
     with known_server(len(theirs), TTFT, GAP, theirs, directory) as server:
         for tokens in CEILING_RATES:
-            rate, runs = tokens / CEILING_TOKENS, list[dict[str, Any]]()
-            for _ in range(CEILING_RUNS):
-                for build, checkout in builds.items():
+            rate = tokens / CEILING_TOKENS
+            found: dict[str, list[bool]] = {build: [] for build in builds}
+            for build in [*builds] * CEILING_RUNS:
+                if not _decided(found[build]):
                     count = int(rate * CEILING_SECONDS)
-                    runs.append(measure(Job(build, str(checkout), cores[:1], 1, rate, count, CEILING_TOKENS), server))
-                    yield runs[-1]
-            builds = {build: checkout for build, checkout in builds.items() if _mostly_clean(runs, build)}
+                    job = Job(build, str(builds[build]), cores[:1], 1, rate, count, CEILING_TOKENS)
+                    run = measure(job, server)
+                    found[build].append(clean(run))
+                    yield run
+            builds = {
+                build: checkout for build, checkout in builds.items() if 2 * sum(found[build]) > len(found[build])
+            }
+
+
+def _decided(found: list[bool]) -> bool:
+    return 2 * max(found.count(True), found.count(False)) > CEILING_RUNS
 
 
 def clean(run: dict[str, Any]) -> bool:
@@ -184,11 +193,6 @@ def clean(run: dict[str, Any]) -> bool:
         return False
     off = {q: abs(run["ttft"][q] - run["server_ttft"][q]) for q in ("p50", "p99")}
     return off["p50"] <= CLEAN_P50 and off["p99"] <= CLEAN_P99 and run["worst_worker_lag_p99"] < CLEAN_LAG
-
-
-def _mostly_clean(runs: list[dict[str, Any]], build: str) -> bool:
-    found = [clean(run) for run in runs if run["build"] == build]
-    return 2 * sum(found) > len(found)
 
 
 def machine(cores: list[int]) -> dict[str, Any]:
