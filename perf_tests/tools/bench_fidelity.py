@@ -7,9 +7,9 @@ of 64 tokens and at 100,000 tokens per second; with --other the client of that c
 all cores: as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with
 sixteen cores. With two or three cores the first part alone runs.
 
-With --ceiling the client's one core takes rising rates instead, builds in turn, each until two runs at a rate are not clean; two
-that are let it go on. A run is clean if TTFT's median is within 0.5 ms and its 99th percentile within 5 ms of the server's, and
-requests leave less than 5 ms late (99th percentile). Takes up to five minutes.
+With --ceiling the client's one core takes rising rates instead, builds in turn, each until two runs at a rate are not clean;
+two that are let it go on. A run is clean if TTFT's median is within 0.5 ms and its 99th percentile within 5 ms of the server's,
+and requests leave less than 5 ms late (99th percentile). Takes up to five minutes.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
 event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
