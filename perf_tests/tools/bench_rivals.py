@@ -35,16 +35,16 @@ Client = Callable[[str, Workload, Path], Reported]
 
 # By the option that names the program.
 RIVALS: dict[str, tuple[str, str, Callable[[str], Rival]]] = {
-    "vllm": ("vllm bench serve", "PYTHON", functools.partial(EngineBenchmark, engine="vllm")),
-    "vllm-rust": ("vllm-rs bench serve", "PROGRAM", functools.partial(VllmRust, engine="vllm")),
-    "sglang": ("sglang.benchmark.serving", "PYTHON", functools.partial(EngineBenchmark, engine="sglang")),
-    "sglang-rust": (
+    "--vllm": ("vllm bench serve", "PYTHON", functools.partial(EngineBenchmark, engine="vllm")),
+    "--vllm-rust": ("vllm-rs bench serve", "PROGRAM", functools.partial(VllmRust, engine="vllm")),
+    "--sglang": ("sglang.benchmark.serving", "PYTHON", functools.partial(EngineBenchmark, engine="sglang")),
+    "--sglang-rust": (
         "sglang.benchmark.serving --rust-client",
         "PYTHON",
         functools.partial(EngineBenchmark, engine="sglang", more=("--rust-client",)),
     ),
-    "aiperf": ("aiperf", "PROGRAM", AIPerf),
-    "guidellm": ("guidellm", "PROGRAM", GuideLLM),
+    "--aiperf": ("aiperf", "PROGRAM", AIPerf),
+    "--guidellm": ("guidellm", "PROGRAM", GuideLLM),
 }
 
 
@@ -67,6 +67,8 @@ def row(name: str, client: Client, rate: float, server: KnownServer, directory: 
         return [name, f"{rate:g}", " ".join(str(error).split())[-120:]]
     # What warms up comes before.
     log = sorted(server.log(), key=lambda one: one.received)[-workload.requests :]
+    if len(log) < workload.requests:
+        return [name, f"{rate:g}", f"{len(log)} of {workload.requests} requests were answered"]
     truth = [1e3 * (one.written[0] - one.received) for one in log]
     came = (len(log) - 1) / (log[-1].received - log[0].received)
     pairs = [(seen, percentile(truth, q)) for seen, q in zip(reported, (50, 99), strict=True)]
@@ -77,11 +79,11 @@ def given(args: argparse.Namespace) -> tuple[dict[str, Client], list[str]]:
     """The clients by their names and versions, this one first, and the options of those that were not named."""
     clients, left_out = dict[str, Client](ours=ours), []
     for option, (name, _, make) in RIVALS.items():
-        if program := getattr(args, option.replace("-", "_")):
+        if program := getattr(args, option.lstrip("-").replace("-", "_")):
             rival = make(program)
             clients[f"{name} {rival.version()}"] = rival.measure
         else:
-            left_out.append(f"{name} (--{option})")
+            left_out.append(f"{name} ({option})")
     return clients, left_out
 
 
@@ -89,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, (name, metavar, _) in RIVALS.items():
         of = "of an environment that has it" if metavar == "PYTHON" else "the command"
-        parser.add_argument(f"--{option}", metavar=metavar, help=f"{of}, for {name}")
+        parser.add_argument(option, metavar=metavar, help=f"{of}, for {name}")
     parser.add_argument("--rates", type=float, nargs="+", default=[4, 50, 300], help="requests per second")
     parser.add_argument("--server-dir", type=Path, help="where known_server is compiled, or compiled to")
     args = parser.parse_args()
