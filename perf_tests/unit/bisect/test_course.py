@@ -1,9 +1,12 @@
 """The course of a search: what is measured, what is kept, and that it goes on where it was cut off."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fixtures.bisect import course, table
+from fixtures.bisect.evidence import Side
 from fixtures.bisect.records import SESSIONS, Record, Records
 from fixtures.bisect.regression import Regression
 from fixtures.errors import UsageError
@@ -82,6 +85,31 @@ def test_what_does_not_boot_or_cannot_be_measured_is_skipped_and_said(tmp_path):
     assert "It may be v1, v2" in table.text(ENGINES, [none], records)
 
 
+def test_what_was_told_of_one_regression_stays_where_another_is_disturbed(tmp_path):
+    engines, records = Engines(5, 5), Records(tmp_path, ENGINES, (ONE, OTHER))
+
+    def measure(engine, regressions, pairs):
+        found = engines(engine, regressions, pairs)
+        if engine != "v4" or OTHER not in regressions:
+            return found
+        kept = {name: own for name, own in found.ratios.items() if name != OTHER.name}
+        return dataclasses.replace(found, ratios=kept, disturbed="another program had the cores")
+
+    one, other = course.search(ENGINES, (ONE, OTHER), records, measure, NOISE)
+    assert (one.suspects, other.suspects) == ((5,), (4, 5))
+    assert one.judged[4].side == Side.GOOD
+
+
+def test_the_cost_counts_the_boots_and_sessions_that_were(tmp_path):
+    records = Records(tmp_path, ENGINES, (ONE,))
+    for one in (
+        Record("v4", {ONE.name: (1.0, 1.0)}, run="session-001-v4", boots=4),
+        Record("v6", skipped="cannot be built"),
+    ):
+        records.add(one)
+    assert table.text(ENGINES, [], records).endswith("skipped: v6: cannot be built\n4 boots in 1 session")
+
+
 def test_a_regression_that_no_engine_has_is_said_not_found(tmp_path):
     (found,), records = search(tmp_path, Engines(99))
     assert found.suspects == ()
@@ -110,8 +138,18 @@ def test_a_search_that_was_cut_off_goes_on_and_measures_nothing_again(tmp_path):
 
 def test_a_file_of_another_search_is_refused(tmp_path):
     search(tmp_path, Engines(5))
-    with pytest.raises(UsageError, match="a search of other engines or regressions; give another --artifacts"):
-        Records(tmp_path, ENGINES[1:], [ONE])
+    for engines, options in ((ENGINES[1:], ()), (ENGINES, ("--deployment=other",))):
+        with pytest.raises(
+            UsageError, match="a search of other engines, regressions or options; give another --artifacts"
+        ):
+            Records(tmp_path, engines, [ONE], options)
+
+
+def test_a_command_that_measured_nothing_may_be_corrected(tmp_path):
+    Records(tmp_path, ENGINES, [ONE], ("--deployment=typo",))
+    records = Records(tmp_path, ENGINES, [ONE], ("--deployment=cpu",))
+    records.add(Record("v4", skipped="cannot be built"))
+    assert Records(tmp_path, ENGINES, [ONE], ("--deployment=cpu",)).found == records.found
 
 
 def test_the_study_prints_how_often_it_is_right(capsys):

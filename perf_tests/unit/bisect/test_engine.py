@@ -34,6 +34,12 @@ def test_a_directory_is_as_it_is_and_may_have_a_name(tmp_path):
     assert given(str(tmp_path / "v1"), tmp_path).name == "v1"
     named = given(f"old={tmp_path / 'v1'}", tmp_path)
     assert (named.name, named.prepare()) == ("old", tmp_path / "v1")
+    (tmp_path / "seed=1").mkdir()
+    assert given(str(tmp_path / "seed=1"), tmp_path).name == "seed=1"
+    (tmp_path / "v2" / ".venv").mkdir(parents=True)
+    assert (
+        given(str(tmp_path / "v2" / ".venv"), tmp_path).name == given(f"{tmp_path}/v2/.venv/..", tmp_path).name == "v2"
+    )
     assert given("vllm==0.32.0", tmp_path).name == "vllm==0.32.0"
     with pytest.raises(UsageError, match="no directory of an environment, no wheel, and no requirement"):
         given("vllm>=0.3", tmp_path)
@@ -47,6 +53,12 @@ def test_each_commit_is_built_once_in_a_tree_of_its_own(checkout, tmp_path):
         for _ in range(2):
             assert (one.prepare() / "speed").read_text() == str(number)
         assert (tmp_path / "engines" / one.name / "count").read_text() == "built\n"
+
+
+def test_a_build_that_was_cut_off_begins_with_no_environment(checkout, tmp_path):
+    (_, one) = commits(checkout, "HEAD~1", "HEAD", 'mkdir "$ENGINE_DIR"', tmp_path / "engines")
+    (tmp_path / "engines" / one.name / "environment" / "half").mkdir(parents=True)
+    assert list(one.prepare().iterdir()) == []
 
 
 def test_a_commit_that_cannot_be_built_says_where_its_output_is(checkout, tmp_path):
@@ -68,7 +80,10 @@ def test_a_commit_that_cannot_be_built_says_where_its_output_is(checkout, tmp_pa
         ),
         (["--regression", ONE], "ENGINE: expected two or more, each with a name of its own (NAME=DIR), found none"),
         (["--regression", ONE, "{here}", "{here}"], "each with a name of its own"),
-        (["--regression", "tgi/m/tp1/b latency 0.1", "{here}", "b={here}"], "search one of vllm, sglang at a time"),
+        (
+            ["--regression", "tgi/m/tp1/b latency 0.1", "{here}", "b={here}"],
+            "search one of vllm, sglang at a time, with --regression",
+        ),
         (["--regression", ONE, "--good", "HEAD", "{here}"], "--good, --bad, --build: only with --checkout"),
         (["--regression", ONE, "--checkout", "{here}"], "--checkout: give --good, --bad and --build with it"),
         (["--regression", ONE, "--checkout", "{here}", "--good=a", "--bad=b", "--build=c"], "--checkout {here}: git: "),
