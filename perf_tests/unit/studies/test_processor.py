@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.store.export import MeasuredSample
 from fixtures.store.sample import Sample
 from fixtures.studies import processor
 from fixtures.studies.processor import MIN_BOOTS, fit, fits
@@ -17,8 +18,11 @@ pytestmark = pytest.mark.cpu
 SAMPLE = Sample("b", "h", "", {}, {}, {})
 
 
-def sample(cpu, ttft, **others):
-    return "vllm/m/tp1/batch-1", dataclasses.replace(SAMPLE, metrics={"cpu_time": cpu, "ttft_p50": ttft}, **others)
+def sample(cpu, ttft, release="0.33.0", weights="random", workload=None, **others):
+    made = dataclasses.replace(
+        SAMPLE, metrics={"cpu_time": cpu, "ttft_p50": ttft}, provenance={"engine_version": release}, **others
+    )
+    return MeasuredSample("vllm/m/tp1/batch-1", workload or {}, made, "NVIDIA H200", weights)
 
 
 @given(
@@ -56,9 +60,20 @@ def test_constant_times_have_no_line():
 def test_boots_of_other_machines_and_invalid_ones_are_no_part_of_it():
     same = [sample(cpu, 2 * cpu) for cpu in (1.0, 1.1, 1.2, 1.3, 1.4)]
     others = [sample(1.0, 50.0, host_id="other"), sample(1.0, 50.0, invalid="disturbed")]
-    found = fits(same + others)["vllm/m/tp1/batch-1", "ttft_p50"]
+    found = fits(same + others)["vllm/m/tp1/batch-1", "0.33.0", "ttft_p50"]
     assert (found.boots, found.correlation) == (5, pytest.approx(1))
     assert not fits(same[1:])
+
+
+def test_another_release_and_other_weights_have_lines_of_their_own():
+    times = (1.0, 1.1, 1.2, 1.3, 1.4)
+    served = {"0.33.0": {}, "0.26.0": {"release": "0.26.0"}, "0.33.0 dummy": {"weights": "dummy"}}
+    mixed = [sample(level * cpu, cpu, **how) for level, how in enumerate(served.values(), 1) for cpu in times]
+    few = [sample(7.0, 0.1, workload={"input_len": 9})] * 4
+    found = fits(mixed + few)
+    assert {engine for _, engine, _ in found} == set(served)
+    for one in found.values():
+        assert (one.boots, one.slope) == (5, pytest.approx(1))
 
 
 def test_a_directory_without_enough_boots_is_told(capsys):
