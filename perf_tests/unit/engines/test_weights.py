@@ -66,7 +66,9 @@ def test_a_directory_without_a_configuration(tmp_path):
 
 
 def test_neither_a_directory_nor_a_hub_id():
-    with pytest.raises(UsageError, match="no such directory, and not a hub id"):
+    with pytest.raises(
+        UsageError, match="no such directory, no hub id of the form owner/name, and not random or dummy"
+    ):
         weights.check("/nonexistent/model")
 
 

@@ -151,6 +151,15 @@ def test_a_trace_that_marks_no_pass_is_one_run(tmp_path):
     assert (first.kind, first.part.name, round(1e6 * first.seconds)) == ("run", "inner", 350)
 
 
+def test_what_has_no_step_in_common_is_not_said_to_be_the_same(tmp_path, capsys):
+    marked = write(tmp_path / "vllm", trace())
+    unmarked = write(tmp_path / "sglang", [event for event in trace() if event["cat"] == "cpu_op"])
+    assert main([str(marked), str(unmarked)]) == 2
+    assert f"{unmarked}: its steps are run, those of {marked} decode" in capsys.readouterr().err
+    assert main([str(marked), str(marked), "--rows", "0"]) == 2
+    assert "--rows: expected a positive number, found 0" in capsys.readouterr().err
+
+
 def test_a_front_end_without_passes_does_not_count(tmp_path):
     directory = write(tmp_path, trace())
     write(directory, [span("http", 0, 1e6)], "frontend.pt.trace.json")
