@@ -44,6 +44,16 @@ def test_what_did_not_get_worse_beyond_noise_did_not_creep_up():
     assert deployment("d", accepted).crept == []
 
 
+def test_what_is_no_longer_measured_and_metrics_that_are_unknown_are_named():
+    entries = nights([1.0] * 40)
+    ended = [dataclasses.replace(one, cell="vllm/m/tp2/batch-1") for one in entries[:20]]
+    strange = [dataclasses.replace(one, metric="mood<b>") for one in entries]
+    text = render([deployment("d", [*entries, *ended, *strange])])
+    assert f"No longer measured: vllm/m/tp2/batch-1 latency, last on {ended[-1].time[:10]}</p>" in text
+    assert "Left out, as the suite has no such metric: mood&lt;b&gt;" in text
+    assert "no longer measured" not in render([deployment("d", entries)]).lower()
+
+
 def test_nights_survive_the_way_into_the_page():
     entries = nights(noisy([1.0] * 40 + [1.1] * 20))
     entries[50:] = [dataclasses.replace(one, engine_version="0.32.0", baseline=1.1) for one in entries[50:]]
