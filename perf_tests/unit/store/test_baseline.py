@@ -1,5 +1,6 @@
 """Baselines on disk: what is written is read back, damage is named, nothing is half-written."""
 
+import dataclasses
 import json
 
 import pytest
@@ -106,6 +107,13 @@ def test_damage_is_named_with_file_and_place(tmp_path, damage, message):
         baseline.read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_outputs_that_are_none_are_damage(tmp_path):
+    path = tmp_path / "b.json"
+    write(path, record(CELL, [dataclasses.replace(boot("1"), outputs=("-1.5; 7; 3; -0.2", "-1.5; 7; three; -0.2"))]))
+    with pytest.raises(UsageError, match=r"b.json: benchmarks\[0\]: extra_info: boots\[0\]: outputs\[1\]: .*'three'"):
+        baseline.read(path)
 
 
 def test_a_boot_that_is_there_twice_is_no_further_evidence(tmp_path):

@@ -1,6 +1,7 @@
 """The samples as a table, and the notebook that starts from it."""
 
 import csv
+import dataclasses
 import json
 import sys
 
@@ -8,9 +9,11 @@ import pytest
 
 from fixtures.store import export
 from perf_tests.documentation import evidence
+from perf_tests.fakes import samples
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.cpu
+WRONG_OUTPUTS = json.dumps(dataclasses.asdict(samples.sample(outputs=("-1.5; 7",))) | {"cell": "x", "workload": {}})
 
 
 def table(path):
@@ -94,6 +97,7 @@ def test_whole_and_split_experts_differ(tmp_path):
         ("{", "a.csv", "samples.jsonl:1: not a sample of a run"),
         ("[]", "a.csv", "samples.jsonl:1: not a sample of a run"),
         ('{"cell": "x", "workload": {}}', "a.csv", "samples.jsonl:1: missing key 'boot'"),
+        (WRONG_OUTPUTS, "a.csv", "samples.jsonl:1: outputs[0]: expected four lists of numbers apart by semicolons"),
         ("", "a.txt", "expected a name that ends in .csv or .parquet"),
     ],
 )
