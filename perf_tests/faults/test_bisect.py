@@ -14,6 +14,7 @@ from perf_tests.fakes.waiting import wait_until
 from perf_tests.paths import ROOT
 
 pytestmark = pytest.mark.faults
+COMMIT = ("-c", "user.name=n", "-c", "user.email=n@example.org", "commit", "-q", "--allow-empty")
 
 
 def command(suite, tmp_path, engines):
@@ -55,7 +56,31 @@ def test_a_search_that_is_told_to_end_leaves_no_server(suite, tmp_path):
         wait_until(lambda: any(fake_engine.boots(Path(one)) for one in engines))
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 130
-    pids = [pid for one in engines for boot in fake_engine.boots(Path(one)) for pid in boot["pids"]]
+    assert_ended([pid for one in engines for boot in fake_engine.boots(Path(one)) for pid in boot["pids"]])
+
+
+def test_a_search_that_is_told_to_end_while_it_builds_leaves_no_build(tmp_path):
+    checkout, told = tmp_path / "checkout", tmp_path / "pid"
+    for words in (["init", "-q", str(checkout)], *[["-C", str(checkout), *COMMIT, "-m", str(i)] for i in range(2)]):
+        subprocess.run(["git", *words], check=True)
+    words = [*(sys.executable, "-m", "fixtures.bisect", "--artifacts", str(tmp_path / "search"))]
+    words += [
+        "--regression",
+        f"{BLOCK}/batch-1 latency 1.5",
+        "--checkout",
+        str(checkout),
+        "--good=HEAD~1",
+        "--bad=HEAD",
+    ]
+    words += ["--build", f"sleep 600 & echo $! > {told}.part; mv {told}.part {told}; wait"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        wait_until(told.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
+    assert_ended([int(told.read_text())])
+
+
+def assert_ended(pids):
     assert pids
     for pid in pids:
         wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
