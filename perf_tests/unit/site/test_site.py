@@ -44,6 +44,16 @@ def test_what_did_not_get_worse_beyond_noise_did_not_creep_up():
     assert deployment("d", accepted).crept == []
 
 
+def test_a_change_has_the_cause_that_told_it_and_not_a_later_one_s():
+    entries = nights(noisy([1.0] * 30 + [1.1] * 20 + [1.3] * 20))
+    causes = ["", "vllm/decode", "vllm/host", ""]
+    first_nights = (30, 32, 52, 69)
+    for cause, begins, ends in zip(causes, first_nights, (32, 50, 69, 70), strict=True):
+        entries[begins:ends] = [dataclasses.replace(one, cause=cause) for one in entries[begins:ends]]
+    text = render([deployment("d", entries)])
+    assert re.findall(r"<td>(vllm/\w+|)</td></tr>", text)[:2] == ["vllm/decode", "vllm/host"]
+
+
 def test_what_is_no_longer_measured_and_metrics_that_are_unknown_are_named():
     entries = nights([1.0] * 40)
     ended = [dataclasses.replace(one, cell="vllm/m/tp2/batch-1") for one in entries[:20]]
