@@ -55,6 +55,13 @@ def test_each_commit_is_built_once_in_a_tree_of_its_own(checkout, tmp_path):
         assert (tmp_path / "engines" / one.name / "count").read_text() == "built\n"
 
 
+def test_commits_in_the_wrong_order_are_named(checkout, tmp_path):
+    with pytest.raises(
+        UsageError, match="--good HEAD, --bad HEAD~1: no commit lies between them; the older one is the good"
+    ):
+        commits(checkout, "HEAD", "HEAD~1", "true", tmp_path)
+
+
 def test_a_build_that_was_cut_off_begins_with_no_environment(checkout, tmp_path):
     (_, one) = commits(checkout, "HEAD~1", "HEAD", 'mkdir "$ENGINE_DIR"', tmp_path / "engines")
     (tmp_path / "engines" / one.name / "environment" / "half").mkdir(parents=True)
