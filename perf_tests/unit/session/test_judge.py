@@ -246,3 +246,13 @@ def test_a_relation_of_times_is_judged_by_the_middle_boot_and_of_sizes_by_the_wo
     judge.reference.judged.boots[bench.cell] = [sample(str(i), metrics={name: one}) for i, one in enumerate(values)]
     verdict = judge.verdict(bench.cell, METRICS[name], judge.trial([bench.cell]))
     assert verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("distinct_experts", 0.03), ("same_next_layer", 0.024), ("repeated_tokens", 0.1)]
+)
+def test_made_weights_that_do_not_choose_independently_are_invalid_in_any_boot(bench, name, right):
+    for values, outcome in (((0.9 * right,) * 2, Outcome.PASS), ((0.9 * right, 1.1 * right), Outcome.INVALID)):
+        judge = bench.judge([on("0", 1.0, "avx2")])
+        judge.reference.judged.boots[bench.cell] = [sample(str(i), metrics={name: one}) for i, one in enumerate(values)]
+        assert judge.verdict(bench.cell, METRICS[name], judge.trial([bench.cell])).outcome is outcome
