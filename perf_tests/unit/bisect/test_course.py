@@ -100,6 +100,14 @@ def test_what_was_told_of_one_regression_stays_where_another_is_disturbed(tmp_pa
     assert one.judged[4].side == Side.GOOD
 
 
+def test_pairs_that_do_not_count_are_said(tmp_path):
+    records = Records(tmp_path, ENGINES[:2], (ONE,))
+    records.add(Record("v1", {ONE.name: (1.1, 0.92, 1.1, 1.11, 1.1)}))
+    found = course.search(ENGINES[:2], (ONE,), records, lambda *_: pytest.fail("all is known"), NOISE)
+    row = next(line for line in table.text(ENGINES[:2], found, records).splitlines() if line.startswith("v1"))
+    assert row.split()[-4:] == ["4", "of", "5", "bad"]
+
+
 def test_the_cost_counts_the_boots_and_sessions_that_were(tmp_path):
     records = Records(tmp_path, ENGINES, (ONE,))
     for one in (
