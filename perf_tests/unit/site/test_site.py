@@ -60,6 +60,8 @@ def test_what_is_no_longer_measured_and_metrics_that_are_unknown_are_named():
     strange = [dataclasses.replace(one, metric="mood<b>") for one in entries]
     text = render([deployment("d", [*entries, *ended, *strange])])
     assert f"No longer measured: vllm/m/tp2/batch-1 latency, last on {ended[-1].time[:10]}</p>" in text
+    assert '<header class="warn">' in text
+    assert "nothing crept up untold; 1 no longer measured" in text
     assert "Left out, as the suite has no such metric: mood&lt;b&gt;" in text
     assert "no longer measured" not in render([deployment("d", entries)]).lower()
 
