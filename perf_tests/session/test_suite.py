@@ -318,7 +318,7 @@ def test_a_server_that_is_not_there(suite):
         (["--deployment", "cpu", "--weights", "gpt=/tmp"], "--weights: unknown model 'gpt'"),
         (
             ["--deployment", "cpu", "--weights", "llama-3.1-8b-twin=/nonexistent"],
-            "/nonexistent: no such directory, and not",
+            "/nonexistent: no such directory, no hub id",
         ),
         (["--deployment", "cpu", "--sharegpt", "/nonexistent.json"], "--sharegpt: /nonexistent.json: cannot be read"),
         (["--deployment", "h200x1", "--replay=/nonexistent"], "--replay: /nonexistent: no baselines there"),
