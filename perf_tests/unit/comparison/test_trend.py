@@ -49,6 +49,13 @@ def test_a_leak_is_told_from_noise_and_in_proportion():
     assert leaking.growth[0] == pytest.approx(0.05 * 2970 / (1000 + 0.05 * 1485), rel=0.02)
 
 
+def test_what_falls_to_nothing_falls_by_no_more_than_twice_its_mean():
+    rng = np.random.default_rng(6)
+    found = trend(TIMES, [2970 - at + abs(one) for at, one in zip(TIMES, rng.normal(0, 500, 100), strict=True)])
+    assert -2 <= found.growth[1] <= found.growth[0] <= found.growth[2] < 0
+    assert found.low * found.seconds / found.mean < found.growth[0]
+
+
 def test_few_values_have_no_trend():
     with pytest.raises(ValueError, match=f"7 values over time, a trend takes {FEWEST}"):
         trend(TIMES[:7], [1.0] * 7)
