@@ -75,7 +75,11 @@ DEFAULTS = {
     | {"n_routed_experts": 64, "n_shared_experts": 2, "first_k_dense_replace": 0, "mlp_bias": False},
     "deepseek_v3": LATENT_SIZES
     | {"n_routed_experts": 256, "n_shared_experts": 1, "first_k_dense_replace": 3, "num_experts_per_tok": 8},
-    "glm4_moe_lite": {
+    "glm4_moe_lite": LATENT_SIZES
+    | {
+        "q_lora_rank": 768,
+        "qk_nope_head_dim": 192,
+        "v_head_dim": 256,
         "n_routed_experts": 64,
         "n_shared_experts": 1,
         "num_experts_per_tok": 4,
@@ -245,6 +249,16 @@ def test_what_is_unknown_or_impossible_is_refused_in_one_line(config, message):
 
 
 GEMMA4 = MINIMAL | {"model_type": "gemma4_text", "num_key_value_heads": 8}
+
+
+def test_heads_that_are_told_layer_by_layer_are_all_that_counts():
+    told = from_config(GEMMA4 | {"per_layer_config": {"02": {"head_dim": 256}}, "global_head_dim": 1024}, "x")
+    assert {i: layer.head_dim for i, layer in enumerate(told.layers) if layer.head_dim} == {2: 256}
+    # Which layers have the full context is told elsewhere.
+    assert [i for i, layer in enumerate(told.layers) if not layer.window] == [5, 11, 17, 23, 29]
+    assert not any(layer.head_dim for layer in from_config(GEMMA4 | {"per_layer_config": None}, "x").layers)
+
+
 DEEPSEEK = MINIMAL | NEEDED["deepseek_v3"] | {"model_type": "deepseek_v3"}
 GEMMA = {
     "model_type": "gemma3",
@@ -303,8 +317,22 @@ def inside(config, key, **changes):
             "x: use_bidirectional_attention: not a plain gemma4_text decoder",
         ),
         (
-            GEMMA4 | {"per_layer_config": {"5": {"head_dim": 512}}},
-            "x: per_layer_config: not a plain gemma4_text decoder",
+            MINIMAL | {"model_type": "gemma3_text", "per_layer_config": {"5": {"head_dim": 512}}},
+            "x: per_layer_config: not a plain gemma3_text decoder",
+        ),
+        (GEMMA4 | {"per_layer_config": [512]}, r"x: per_layer_config: expected a table, found \[512\]"),
+        (
+            GEMMA4 | {"per_layer_config": {"30": {"head_dim": 512}}},
+            "x: per_layer_config: expected numbers of 30 layers, found '30'",
+        ),
+        (GEMMA4 | {"per_layer_config": {"05": 512}}, "x: per_layer_config.05: expected a table, found 512"),
+        (
+            GEMMA4 | {"per_layer_config": {"05": {"head_dim": 0}}},
+            "x: per_layer_config.05.head_dim: expected a positive integer, found 0",
+        ),
+        (
+            GEMMA4 | {"per_layer_config": {"05": {"skip": ["mlp"]}}},
+            "x: per_layer_config.05.skip: expected num_key_value_heads or head_dim: ",
         ),
         (GEMMA4 | {"num_kv_shared_layers": 30}, "x: num_kv_shared_layers: 30 of 30 layers"),
         (GEMMA4 | {"enable_moe_block": True}, "x: num_experts: expected a positive integer, found None"),

@@ -53,6 +53,14 @@ def test_counts_are_those_of_transformers_model(name):
         assert claimed is None or counted / 1e9 == pytest.approx(claimed, rel=7e-3)
 
 
+SAVED = ", saved by transformers"
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name.endswith(SAVED)])
+def test_what_transformers_saves_of_a_model_is_that_model(name):
+    assert published(name) == published(name.removesuffix(SAVED))
+
+
 @pytest.mark.parametrize(("name", "spread"), IN_RANKS)
 def test_bytes_of_every_rank_are_those_of_vllms_model(name, spread):
     held = memory.weight_bytes_per_gpu(published(name), BF16, parallel(spread))

@@ -10,7 +10,7 @@ from perf_tests.documentation import four_cards
 pytestmark = pytest.mark.cpu
 
 
-@pytest.mark.parametrize("name", ["h100x4", "h200x4"])
+@pytest.mark.parametrize("name", ["h100x4", "h200x4", "h100x8", "h200x8"])
 def test_no_interval_of_what_was_foretold_is_wider_than_fifteen_percent(name):
     with (four_cards.FORETOLD / f"{name}.csv").open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["metric"] in four_cards.TIMES]

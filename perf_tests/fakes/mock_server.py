@@ -161,6 +161,7 @@ class MockServer:
             caching = not self.args.no_prefix_caching
             size = self.args.cache_block or 16
             labels = f'block_size="{size}",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
+            labels += ',prefix_cache_retention_interval="0"' if self.args.cache_prompts else ""
             lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
         return "\n".join([*lines, *self.counted.lines()]) + "\n"
 
@@ -173,8 +174,8 @@ class MockServer:
         return known
 
     def keep(self, prompt: list[int], answer: list[int]) -> None:
-        """Have the cache hold a prompt and its answer, but for the last token, which nothing has read."""
-        size, said = self.args.cache_block, [*prompt, *answer[:-1]]
+        """Have the cache hold a prompt and its answer, but for the last token, which nothing has read, or the prompt alone."""
+        size, said = self.args.cache_block, prompt[:-1] if self.args.cache_prompts else [*prompt, *answer[:-1]]
         for end in range(size, len(said) + 1, size) if size else ():
             self.cached.add(tuple(said[:end]))
 
@@ -530,6 +531,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--version", default="", help="the version of vLLM that it tells")
     parser.add_argument("--no-prefix-caching", action="store_true", help="tell that there is no prefix cache")
     parser.add_argument("--cache-block", type=int, default=0, help="keep a prefix cache of blocks of so many tokens")
+    parser.add_argument("--cache-prompts", action="store_true", help="keep nothing of answers, as vLLM of windows")
     parser.add_argument("--no-ids", action="store_true", help="/v1/completions: tell no ids of an answer's tokens")
     parser.add_argument("--max-model-len", type=int, default=0, help="the context that /v1/models tells")
     parser.add_argument("--owned-by", default="", help="whose the models are that /v1/models lists")

@@ -10,13 +10,14 @@ from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
 from fixtures.client.target import Target
-from fixtures.client.turns import expected_cached, of_turns
+from fixtures.client.turns import PrefixCache, expected_cached, of_turns
 from fixtures.workloads.workload import Workload
 from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 
 TURNS, BLOCK = 3, 16
+CACHE = PrefixCache(BLOCK)
 WORKLOAD = Workload(
     *("talk", "conversations"), rate=100, num_prompts=4, turns=TURNS, think_time=0.02, input_len=24, output_len=9
 )
@@ -32,8 +33,8 @@ def test_each_turn_asks_all_that_was_said_before_and_what_is_new(form):
     assert [one.prompt_tokens for one in records] == [24, 24 + 9 + 24, 2 * (24 + 9) + 24] * 4
     assert all(one.ids == [7] * 9 for one in records)
     # 24 + 8 tokens were read in the first turn, 57 + 8 by the end of the second.
-    assert [one.cached_tokens for one in records] == [0, 32, 64] * 4 == expected_cached(records, TURNS, BLOCK)
-    found = of_turns(records, TURNS, BLOCK)
+    assert [one.cached_tokens for one in records] == [0, 32, 64] * 4 == expected_cached(records, TURNS, CACHE)
+    found = of_turns(records, TURNS, CACHE)
     assert found["cache_deviation"] == 0
     assert found["cache_hit"] == found["cache_hit_expected"] == pytest.approx((32 + 64) / (24 + 57 + 90))
 
@@ -78,22 +79,40 @@ def test_a_server_that_tells_no_ids_cannot_be_talked_to():
 def test_a_block_that_a_cache_does_not_hold_whole_is_none():
     records = [Record(0, 4, prompt_tokens=12, completion_tokens=4, cached_tokens=0)]
     records += [Record(0, 4, prompt_tokens=20, completion_tokens=4, cached_tokens=12)]
-    assert expected_cached(records, 2, 16) == [0, 0], "the last token of the answer was never read"
-    assert expected_cached(records, 2, 15) == [0, 15]
-    assert expected_cached(records, 2, 1) == [0, 15]
-    assert of_turns(records, 2, 1)["cache_deviation"] == pytest.approx(3 / 15)
+    assert expected_cached(records, 2, PrefixCache(16)) == [0, 0], "the last token of the answer was never read"
+    assert expected_cached(records, 2, PrefixCache(15)) == [0, 15]
+    assert expected_cached(records, 2, PrefixCache(1)) == [0, 15]
+    assert of_turns(records, 2, PrefixCache(1))["cache_deviation"] == pytest.approx(3 / 15)
+
+
+# Seen of vLLM 0.32.0: its CPU build with a small Gemma 3, its cache manager alone with blocks of 16. Prompt, answer, cached.
+SEEN = [
+    (128, ((500, 200, 0), (800, 200, 384), (1100, 200, 768))),
+    (128, ((130, 300, 0), (490, 300, 128), (850, 300, 384))),
+    (16, ((500, 200, 0), (800, 200, 496), (1100, 200, 784))),
+    (16, ((1300, 300, 0), (1660, 300, 1296), (2020, 300, 1648))),
+]
+
+
+@pytest.mark.parametrize(("block", "conversation"), SEEN)
+def test_what_vllm_keeps_of_windows_ends_with_a_prompt(block, conversation):
+    records = [Record(0, answer, prompt_tokens=n, completion_tokens=answer) for n, answer, _ in conversation]
+    assert expected_cached(records, 3, PrefixCache(block, prompts_alone=True)) == [
+        cached for *_, cached in conversation
+    ]
+    assert expected_cached(records, 3, PrefixCache(block))[1:] > [cached for *_, cached in conversation[1:]]
 
 
 def test_what_a_server_does_not_tell_is_no_number():
     records = [Record(0, 4, prompt_tokens=12, completion_tokens=4), Record(0, 4, prompt_tokens=20, completion_tokens=4)]
-    untold = of_turns(records, 2, 16)
+    untold = of_turns(records, 2, CACHE)
     assert math.isnan(untold["cache_hit"])
     assert math.isnan(untold["cache_deviation"])
     told = [Record(0, 4, prompt_tokens=12, completion_tokens=4, cached_tokens=0)] * 2
     assert math.isnan(of_turns(told, 2, None)["cache_deviation"])
-    assert of_turns(told, 2, 0)["cache_deviation"] == 0, "no cache, and no hit"
+    assert of_turns(told, 2, PrefixCache(0))["cache_deviation"] == 0, "no cache, and no hit"
     lucky = [Record(0, 4, prompt_tokens=12, completion_tokens=4, cached_tokens=5)] * 2
-    assert of_turns(lucky, 2, 0)["cache_deviation"] == 1, "hits of a server that says it has no cache"
+    assert of_turns(lucky, 2, PrefixCache(0))["cache_deviation"] == 1, "hits of a server that says it has no cache"
 
 
 def test_a_server_that_is_asked_tells_how_many_tokens_a_chunk_holds():

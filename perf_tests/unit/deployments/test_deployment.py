@@ -14,7 +14,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.models.location import SHIPPED
 from fixtures.models.model import Model
-from perf_tests.fakes.deployments import head, workload
+from perf_tests.fakes.deployments import head, load, workload
 
 pytestmark = pytest.mark.cpu
 
@@ -97,9 +97,18 @@ def test_unknown_names_list_what_there_is():
         cells(deployments.load("cpu", ENGINES), ["nothing"])
 
 
-def test_a_workload_of_one_engine_is_not_measured_on_the_other():
-    routing = [cell.block.engine for cell in cells(deployments.load("h200x1", ENGINES), ["*/routing"])]
-    assert routing == ["vllm"]
+def test_a_workload_of_one_engine_is_not_measured_on_the_other(tmp_path):
+    of_one = workload("one", "batch", batch_size=1, engines=["sglang"]) + workload("both", "batch", batch_size=1)
+    chosen = load(tmp_path, head(engines=["vllm", "sglang"], hardware="H200") + of_one)
+    found = [(cell.block.engine, cell.workload.name) for cell in cells(chosen)]
+    assert sorted(found) == [("sglang", "both"), ("sglang", "one"), ("vllm", "both")]
+
+
+def test_both_engines_tell_the_routing_of_a_mixture_on_a_card():
+    assert [cell.block.engine for cell in cells(deployments.load("h200x1", ENGINES), ["*/routing"])] == [
+        "vllm",
+        "sglang",
+    ]
 
 
 @pytest.mark.parametrize("name", ["cpu", "h100x1", "h200x1", "h100x2", "h200x2", "trained", "trained-gpu"])

@@ -90,6 +90,13 @@ def test_weights_lie_beside_the_file(places, text):
     assert Path(spec_of(found, block).model_directory).samefile(places / "team" / text)
 
 
+def test_a_server_serves_a_model_that_is_named_by_its_path_under_a_name_that_is_no_option(places):
+    (places / "team.toml").write_text(head([f"{places}/trained/chat"]) + workload("startup", "startup"))
+    found = deployments.load(str(places / "team.toml"), ENGINES)
+    (block,) = {cell.block for cell in cells(found)}
+    assert spec_of(found, block).served_name == f"{places}/trained/chat"[1:].replace("/", "-")
+
+
 def test_a_hub_id_stays_one_also_beside_a_directory_of_that_name_elsewhere(places):
     model(places / "elsewhere" / "mistralai" / "Mixtral-8x7B-v0.1")
     assert load(places, 'weights = "mistralai/Mixtral-8x7B-v0.1"').model("chat-small").weights == (

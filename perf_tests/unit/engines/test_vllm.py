@@ -2,7 +2,9 @@
 
 import pytest
 
+from fixtures.client.turns import PrefixCache
 from fixtures.engines.registry import ENGINES
+from fixtures.engines.running import Metrics
 from perf_tests.fakes.specs import spec
 
 pytestmark = pytest.mark.cpu
@@ -121,6 +123,13 @@ def test_routing_is_captured_with_the_prefix_cache_that_the_release_demands(rele
     assert "--no-enable-prefix-caching" in command(release, device=device), "what is timed has none"
 
 
+def test_what_stands_beside_the_weights_adds_nothing_to_requests():
+    """Unless a deployment's own options, which come later, say otherwise."""
+    found = command("", options=("--generation-config=auto",))
+    assert found.index("--generation-config") < found.index("--generation-config=auto")
+    assert found[found.index("--generation-config") + 1] == "vllm"
+
+
 CONFIGURED = """\
 INFO [core.py:134] Initializing a V1 LLM engine (v0.32.0) with config: enforce_eager=False, \
 compilation_config={{'mode': <CompilationMode.{}: 3>, 'backend': 'inductor', 'cudagraph_mode': <CUDAGraphMode.{}: (2, 1)>}}
@@ -188,3 +197,21 @@ WARNING [flashinfer.py:143] FlashInfer's precompiled kernels are missing or do n
         "kernels made at boot": "2 compiled by flashinfer; 1 fetched by flashinfer",
         "flashinfer's kernels": "fetched or compiled at boot",
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "cache"),
+    [
+        ({"block_size": "16", "enable_prefix_caching": "False"}, PrefixCache(0)),
+        ({"block_size": "16", "enable_prefix_caching": "True"}, PrefixCache(16)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "None"}, PrefixCache(16)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "0"}, PrefixCache(16, prompts_alone=True)),
+        ({"block_size": "16", "prefix_cache_retention_interval": "4096"}, None),
+        ({"block_size": "None", "prefix_cache_retention_interval": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_what_its_prefix_cache_keeps_is_told_by_a_metric(labels, cache):
+    text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    metrics = Metrics(f"vllm:cache_config_info{{{text}}} 1.0\n" if labels else "")
+    assert ENGINES["vllm"].prefix_cache(lambda _: {}, metrics) == cache

@@ -42,8 +42,8 @@ def hub(monkeypatch, tmp_path):
     with subprocess.Popen([sys.executable, "-c", HUB], stdout=subprocess.PIPE, text=True) as process:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{process.stdout.readline().strip()}")
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
         yield tmp_path
         process.kill()
 
@@ -76,12 +76,20 @@ def test_hub_models_are_checked_before_booting(hub, monkeypatch):
         weights.check("o/none")
     with pytest.raises(UsageError, match="needs 1000000000.0 GB, .* free: make room or set HF_HOME"):
         weights.check("o/huge")
-    with pytest.raises(UsageError, match="o/gated is gated: accept its licence at .* and set HF_TOKEN"):
+    with pytest.raises(
+        UsageError, match="o/gated is gated: accept its licence at .*, then `hf auth login` or set HF_TOKEN"
+    ):
         weights.check("o/gated")
     monkeypatch.setenv("HF_TOKEN", "bad")
-    with pytest.raises(UsageError, match="the account of HF_TOKEN has no access"):
+    with pytest.raises(UsageError, match="the account of your token has no access"):
         weights.check("o/gated")
-    monkeypatch.setenv("HF_TOKEN", "good")
+    monkeypatch.setenv("HF_TOKEN", "good\n")
+    assert weights.check("o/gated") == "o/gated"
+
+
+def test_who_has_logged_in_needs_no_variable(hub):
+    (hub / "hf").mkdir()
+    (hub / "hf" / "token").write_text("good\n")
     assert weights.check("o/gated") == "o/gated"
 
 

@@ -146,6 +146,14 @@ def test_sizes_wherever_they_are_tell_two_models_apart(model, config, key):
     assert model(config | {"image_token_index": 11}).shape() == model(config).shape()
 
 
+def test_what_a_decoder_says_layer_by_layer_tells_two_models_apart(model):
+    def saved(heads):
+        own = {"per_layer_config": {"05": {"head_dim": 512, "num_key_value_heads": heads}}}
+        return GEMMA3 | {"text_config": GEMMA3["text_config"] | own}
+
+    assert model(saved(2)).shape() != model(saved(4)).shape()
+
+
 def test_modelopts_own_file_counts(model, tmp_path):
     quantization = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(quantization))

@@ -1,5 +1,6 @@
 """Cells of conversations and of a capacity, measured on a server whose pace is known."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from fixtures.client.turns import UNTOLD
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
+from fixtures.models.model import Model
 from fixtures.session.measurer import Measurer
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.server_process import mock_server
@@ -20,8 +22,8 @@ TALK = {"rate": 50, "num_prompts": 4, "turns": 3, "think_time": 0.01, "repetitio
 CAPACITY = {"start_rate": 20, "seconds": 0.5, "probes": 6, "slo_ttft": 0.04, "slo_tpot": 0.008, "slo_share": 0.9}
 
 
-def measured(directory, url, text):
-    chosen = load(directory, head() + text)
+def measured(directory, url, text, *models):
+    chosen = load(directory, (head(models) if models else head()) + text)
     (cell,) = cells(chosen)
     return Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
 
@@ -36,6 +38,19 @@ def test_conversations_are_held_against_the_arithmetic_of_the_cache(tmp_path):
     assert sample.metrics["completed"] == 12
     assert len(sample.repetitions["ttft_later"]) == 2
     assert sample.unseen != UNTOLD
+
+
+@pytest.mark.parametrize(("windows", "deviation"), [(True, 0), (False, 1 / 3)])
+def test_a_cache_that_keeps_no_answers_is_as_expected_of_a_model_with_windows_alone(tmp_path, windows, deviation):
+    config = Model.load("llama-3.1-8b-twin", "").config
+    if windows:
+        config = config | {"model_type": "mistral", "sliding_window": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = workload("talk", "conversations", **TALK | {"input_len": 20, "output_len": 16})
+    with mock_server(*QUICK, "--cache-block", "16", "--cache-prompts", "--version", "0.32.0") as url:
+        sample = measured(tmp_path, url, text, str(tmp_path))
+    # Of prompts of 20, 56 and 92 tokens the first leaves a block to the second, which leaves three; with answers two and four.
+    assert sample.metrics["cache_deviation"] == pytest.approx(deviation)
 
 
 def test_a_server_that_does_not_tell_what_it_had_cached_is_said_to(tmp_path):

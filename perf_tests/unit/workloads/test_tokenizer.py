@@ -1,6 +1,7 @@
 """A model's own tokenizer, and what shows that it is another's."""
 
 import pytest
+from tokenizers import Tokenizer
 
 from fixtures.errors import UsageError
 from fixtures.workloads.tokenizer import encoder, words
@@ -17,6 +18,15 @@ def directory(tmp_path):
 
 def test_text_becomes_the_models_tokens(directory):
     assert encoder(directory, 50)("t3 t49 other") == [3, 49, 0]
+
+
+def test_lengths_that_training_left_in_the_file_do_not_apply(directory):
+    stored = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    stored.enable_truncation(max_length=4)
+    stored.enable_padding(length=4)
+    stored.save(str(directory / "tokenizer.json"))
+    assert encoder(directory, 50)(" ".join(["t3"] * 9)) == [3] * 9
+    assert encoder(directory, 50)("t3 t49") == [3, 49]
 
 
 def test_without_a_file_there_is_none(tmp_path):
