@@ -14,7 +14,7 @@ from fixtures.engines.registry import ENGINES
 from fixtures.errors import UsageError
 from fixtures.models.location import SHIPPED
 from fixtures.models.model import Model
-from perf_tests.fakes.deployments import head, load, workload
+from perf_tests.fakes.deployments import head, workload
 
 pytestmark = pytest.mark.cpu
 
