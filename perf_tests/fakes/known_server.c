@@ -1,5 +1,5 @@
-/* A server of known timing that keeps up with a load client of many processes: /v1/completions, streamed, one token an event
-   and one write an event. It writes down what it did, on CLOCK_MONOTONIC.
+/* A server of known timing that keeps up with a load client of many processes: /v1/completions, and /generate as SGLang has it,
+   streamed, one token an event and one write an event. It writes down what it did, on CLOCK_MONOTONIC.
 
        cc -O2 -pthread -static known_server.c -o known_server
        known_server THREADS TTFT_SECONDS GAP_SECONDS
@@ -29,9 +29,10 @@
 
 #define REQUEST_BYTES (1 << 20)
 #define MAX_EVENTS 256
+#define NATIVE_TOKENS 1024
 
 typedef struct Connection {
-    int fd, length, capacity, token, tokens;
+    int fd, length, capacity, token, tokens, native;
     char *buffer;
     double *log; /* id, received, tokens, written ... */
 } Connection;
@@ -57,6 +58,7 @@ static const char EVENT[] =
     "data: {\"id\":\"cmpl-0\",\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"x\"}]}\n\n";
 static char chunk[256];
 static int chunk_length;
+static char texts[NATIVE_TOKENS]; /* an event of /generate holds all tokens so far */
 
 static void *need(void *memory) {
     if (!memory) { perror("known_server"); exit(1); }
@@ -137,15 +139,16 @@ static void answer(Thread *t, Connection *c, double received) {
         put(c->fd, reply, sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", sizeof models - 1, models));
         return;
     }
-    c->tokens = number_after(c->buffer, "\"max_tokens\"");
-    if (c->tokens <= 0 || strncmp(c->buffer, "POST /v1/completions", 20)) {
+    c->native = !strncmp(c->buffer, "POST /generate ", 15);
+    c->tokens = number_after(c->buffer, c->native ? "\"max_new_tokens\"" : "\"max_tokens\"");
+    if (c->tokens <= 0 || (c->native ? c->tokens > NATIVE_TOKENS : strncmp(c->buffer, "POST /v1/completions", 20))) {
         static const char no[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
         put(c->fd, no, sizeof no - 1);
         return;
     }
     c->token = 0;
     c->log = need(malloc((3 + c->tokens) * sizeof(double)));
-    c->log[0] = number_after(c->buffer, "\"prompt\"");
+    c->log[0] = number_after(c->buffer, c->native ? "\"input_ids\"" : "\"prompt\"");
     c->log[1] = received;
     c->log[2] = c->tokens;
     put(c->fd, HEAD, sizeof HEAD - 1);
@@ -190,7 +193,8 @@ static void take(Thread *t, Connection *c) {
 static void finish(Connection *c) {
     char usage[256], end[512];
     int n = sprintf(usage, "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 32, \"completion_tokens\": %d}}\n\n", c->tokens);
-    int m = sprintf(end, "%x\r\n%s\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", n, usage);
+    int m = c->native ? 0 : sprintf(end, "%x\r\n%s\r\n", n, usage); /* /generate has said it in its last event */
+    m += sprintf(end + m, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     Entry *entry = need(malloc(sizeof *entry));
     entry->log = c->log;
     c->log = NULL;
@@ -201,12 +205,23 @@ static void finish(Connection *c) {
     put(c->fd, end, m);
 }
 
+static int native_chunk(const Connection *c, char *to) {
+    char event[NATIVE_TOKENS + 256], finish[64] = "null";
+    int so_far = c->token + 1;
+    if (so_far == c->tokens) sprintf(finish, "{\"type\":\"length\",\"length\":%d}", c->tokens);
+    int n = sprintf(event, "data: {\"text\":\"%.*s\",\"meta_info\":{\"id\":\"0\",\"finish_reason\":%s,\"prompt_tokens\":32,"
+                    "\"completion_tokens\":%d,\"cached_tokens\":0}}\n\n", so_far, texts, finish, so_far);
+    return sprintf(to, "%x\r\n%s\r\n", n, event);
+}
+
 static void write_token(Thread *t) {
     double due = t->heap[0].due;
     Connection *c = pop(t);
     if (c->fd < 0) { drop(c); return; }
+    char native[NATIVE_TOKENS + 512];
+    int length = c->native ? native_chunk(c, native) : chunk_length;
     c->log[3 + c->token++] = now();
-    put(c->fd, chunk, chunk_length);
+    put(c->fd, c->native ? native : chunk, length);
     if (c->token == c->tokens) finish(c);
     else push(t, due + gap, c);
 }
@@ -258,6 +273,7 @@ int main(int argc, char **argv) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    memset(texts, 'x', sizeof texts);
     chunk_length = sprintf(chunk, "%zx\r\n%s\r\n", sizeof EVENT - 1, EVENT);
     listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

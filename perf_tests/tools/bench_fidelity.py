@@ -1,11 +1,15 @@
 """How true the load client is on cores of its own, and how far it goes: beside a server that logs what it writes.
 
-    python -m perf_tests.tools.bench_fidelity --cores 16 [--other CHECKOUT] [--server-dir DIR] [--json FILE]
+    python -m perf_tests.tools.bench_fidelity --cores 16 [--ceiling] [--other CHECKOUT] [--server-dir DIR] [--json FILE]
 
 First one core: the client on the first of the cores, the server on the next two, at 4, 50, 300 and 600 requests per second
 of 64 tokens and at 100,000 tokens per second; with --other the client of that checkout takes turns with this one's. Then
 all cores: as many workers as cores that the server leaves, at rising token rates. Takes two and a half minutes with
 sixteen cores. With two or three cores the first part alone runs.
+
+With --ceiling the client's one core takes rising rates instead, builds in turn, each until two runs at a rate are not clean;
+two that are let it go on. A run is clean if TTFT's median is within 0.5 ms and its 99th percentile within 5 ms of the server's,
+and requests leave less than 5 ms late (99th percentile). Takes up to five minutes.
 
 TTFT counts from the scheduled arrival for the client, from the receipt for the server. `event` is by how much the time of an
 event since its request's first one differs from the server's, 50th and 99th percentile. `joined` is the share of reads that
@@ -45,6 +49,11 @@ NODE_RATES = (400_000, 800_000, 1_000_000)
 SERVER_SHARES = (0.375, 0.5)
 # No run is begun after that.
 BUDGET_SECONDS = 130.0
+# Tokens per second; requests have 64.
+CEILING_RATES = (100_000, 130_000, 170_000, 220_000, 290_000, 380_000)
+CEILING_TOKENS, CEILING_SECONDS, CEILING_RUNS = 64, 2.5, 3
+# What clean means, in ms: off in the median of TTFT, in its 99th percentile, and late in sending.
+CLEAN_P50, CLEAN_P99, CLEAN_LAG = 0.5, 5.0, 5.0
 
 Floats = NDArray[np.float64]
 
@@ -154,6 +163,38 @@ def node(cores: list[int], until: float, directory: Path | None) -> Iterator[dic
                 yield measure(Job("this", str(ROOT), theirs, len(theirs), requests, count, NODE_TOKENS), server)
 
 
+def ceiling(cores: list[int], other: Path | None, directory: Path | None) -> Iterator[dict[str, Any]]:
+    """Rising rates on one core: builds take turns, each until most of its runs at a rate are not clean."""
+    theirs = cores[1:3]
+    builds = {"this": ROOT} | ({"other": other} if other else {})
+    with known_server(len(theirs), TTFT, GAP, theirs, directory) as server:
+        for tokens in CEILING_RATES:
+            rate = tokens / CEILING_TOKENS
+            found: dict[str, list[bool]] = {build: [] for build in builds}
+            for build in [*builds] * CEILING_RUNS:
+                if not _decided(found[build]):
+                    count = int(rate * CEILING_SECONDS)
+                    job = Job(build, str(builds[build]), cores[:1], 1, rate, count, CEILING_TOKENS)
+                    run = measure(job, server)
+                    found[build].append(clean(run))
+                    yield run
+            builds = {
+                build: checkout for build, checkout in builds.items() if 2 * sum(found[build]) > len(found[build])
+            }
+
+
+def _decided(found: list[bool]) -> bool:
+    return 2 * max(found.count(True), found.count(False)) > CEILING_RUNS
+
+
+def clean(run: dict[str, Any]) -> bool:
+    """Whether the client was true to the server's log in this run, and in time."""
+    if "error" in run:
+        return False
+    off = {q: abs(run["ttft"][q] - run["server_ttft"][q]) for q in ("p50", "p99")}
+    return off["p50"] <= CLEAN_P50 and off["p99"] <= CLEAN_P99 and run["worst_worker_lag_p99"] < CLEAN_LAG
+
+
 def machine(cores: list[int]) -> dict[str, Any]:
     """What the figures depend on: processor, kernel, and which of the cores are threads of one."""
     models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
@@ -180,6 +221,7 @@ HEADERS = (
     "joined %",
     "late",
     "bytes",
+    "clean",
 )
 
 
@@ -204,6 +246,7 @@ def _row(run: dict[str, Any]) -> list[Any]:
         f"{100 * run['joined_share']:.2f}",
         f"{run['server_late']['p99']:.2f}",
         f"{run['kib'] * 1024 / run['events']:.0f}" if run["workers"] == 1 else "",
+        "yes" if clean(run) else "no",
     ]
 
 
@@ -231,13 +274,16 @@ def _siblings(core: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", type=_cores, required=True, help="which to use, as 0-15 or 0,2,4, or how many")
+    parser.add_argument(
+        "--ceiling", action="store_true", help="rising rates on one core, until the client is not clean"
+    )
     parser.add_argument("--other", type=Path, help="a checkout whose client runs beside this one's on one core")
     parser.add_argument("--server-dir", type=Path, help="where known_server is compiled, or compiled to")
     parser.add_argument("--json", type=Path, help="file to write all figures to")
     args = parser.parse_args()
     until, runs = time.perf_counter() + BUDGET_SECONDS, []
-    parts = [one_core(args.cores, args.other, args.server_dir)]
-    if len(args.cores) > 3:
+    parts = [(ceiling if args.ceiling else one_core)(args.cores, args.other, args.server_dir)]
+    if len(args.cores) > 3 and not args.ceiling:
         parts.append(node(args.cores, until, args.server_dir))
     for part in parts:
         for run in part:
