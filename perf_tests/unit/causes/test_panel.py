@@ -145,10 +145,10 @@ def pairs(night, known=None, sigma=0.01):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_centre_of_pairs_is_known_so_that_only_their_own_noise_is_in_the_error(count):
-    seen = pairs(np.full((4, count), 0.03))
+    seen = pairs(np.full((4, count), 0.03) + 0.03 * (-1) ** np.arange(count) * (count > 2))
     noise = seen.standard(range(4)).noise
     assert (noise.centre, noise.paired, "moved together" in noise.note) == (1.0, True, True)
-    assert seen.effect(range(4)).change == pytest.approx(0.03)
+    assert seen.effect(range(4)).change == pytest.approx(0.03 + (0.006 if count > 2 else 0), abs=0.004)
     assert seen.effect(range(4)).error == pytest.approx(0.01 / math.sqrt(count))
 
 
@@ -173,6 +173,21 @@ def test_the_rarer_of_two_speeds_is_noise_and_one_boot_of_eight_that_was_disturb
 
     assert noise(slow) < 0.003
     assert noise(fast) > 0.01
+
+
+def test_pairs_that_are_more_alike_than_a_baselines_boots_tell_their_noise_alone_from_four_on():
+    known = np.tile(0.03 * (np.arange(10) % 3 == 0), (4, 1)) + np.random.default_rng(7).normal(0, 0.001, (4, 10))
+    quiet = np.tile([0.019, 0.021, 0.02, 0.0205, 0.0195], (4, 1))
+    three, five = (pairs(quiet[:, :count], known).standard(range(4)).noise for count in (3, 5))
+    assert three.sigma > 0.01
+    assert (five.sigma, five.degrees) == (pytest.approx(np.std(quiet[0], ddof=1)), 4)
+    loud = pairs(quiet + 0.05 * np.array([-1, 1, 0, 1, -1]), known).standard(range(4)).noise
+    assert loud.sigma > 0.01
+    assert loud.note != five.note
+
+
+def test_pairs_that_are_all_the_same_are_not_without_noise():
+    assert pairs(np.full((4, 5), 0.03), np.zeros((4, 0))).standard(range(4)).noise.sigma >= 1e-4
 
 
 def test_pairs_that_hold_too_little_in_common_have_no_standard():

@@ -95,6 +95,29 @@ def test_three_pairs_that_agree_are_a_regression_and_one_is_not():
     assert "3 pairs of boots" in trial.verdict().reason
 
 
+def test_pairs_that_are_nearly_enough_by_themselves_ask_for_one_more():
+    known = np.tile(0.03 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
+    trial, quiet = CauseTrial(range(10), 40), np.tile([0.0199, 0.0201, 0.02, 0.02, 0.0199], (10, 1))
+    found = []
+    for count in (1, 3, 4):
+        trial.judge(panel(known, quiet[:, :count], sigma=0.02, paired=True))
+        found.append((trial.step, trial.verdict().outcome))
+    assert found == [
+        (Step.CLEARED, Outcome.PASS),
+        (Step.OPEN, Outcome.INCONCLUSIVE),
+        (Step.REGRESSION, Outcome.REGRESSION),
+    ]
+    trial.judge(panel(known, quiet[:, :3] - 0.02, sigma=0.02, paired=True))
+    assert trial.verdict().outcome is Outcome.PASS
+
+
+def test_what_one_more_pair_would_tell_is_said():
+    known = np.tile(0.03 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
+    trial = CauseTrial(range(10), 40)
+    trial.judge(panel(known, np.tile([0.0199, 0.0201, 0.02], (10, 1)), sigma=0.02, paired=True))
+    assert trial.verdict().reason.startswith("worse by 2.0%, which one more pair")
+
+
 def test_without_a_pair_there_is_no_verdict():
     trial = CauseTrial(range(3), 40)
     trial.judge(panel(KNOWN[:3], np.full((3, 2), math.nan), sigma=0.01, paired=True))
