@@ -96,7 +96,7 @@ def test_three_pairs_that_agree_are_a_regression_and_one_is_not():
 
 
 def test_pairs_that_are_nearly_enough_by_themselves_ask_for_one_more():
-    known = np.tile(0.03 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
+    known = np.tile(0.1 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
     trial, quiet = CauseTrial(range(10), 40), np.tile([0.0199, 0.0201, 0.02, 0.02, 0.0199], (10, 1))
     found = []
     for count in (1, 3, 4):
@@ -112,7 +112,7 @@ def test_pairs_that_are_nearly_enough_by_themselves_ask_for_one_more():
 
 
 def test_what_one_more_pair_would_tell_is_said():
-    known = np.tile(0.03 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
+    known = np.tile(0.1 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
     trial = CauseTrial(range(10), 40)
     trial.judge(panel(known, np.tile([0.0199, 0.0201, 0.02], (10, 1)), sigma=0.02, paired=True))
     assert trial.verdict().reason.startswith("worse by 2.0%, which one more pair")
