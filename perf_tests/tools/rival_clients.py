@@ -6,9 +6,9 @@ import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fixtures.client.target import Target
+from fixtures.engines.engine import words
 from fixtures.engines.registry import ENGINES
 from fixtures.workloads.workload import Workload
 
@@ -90,7 +90,7 @@ class AIPerf(Rival):
             "--artifact-dir": directory / "aiperf",
             "--ui": "none",
         }
-        _call([self.program, "profile", *_words(options), "--streaming"])
+        _call([self.program, "profile", *words(options), "--streaming"])
         (path,) = (directory / "aiperf").rglob("profile_export_aiperf.json")
         found = json.loads(path.read_text(encoding="utf-8"))["time_to_first_token"]
         path.unlink()
@@ -112,7 +112,7 @@ class GuideLLM(Rival):
             "--data": f"kind=synthetic_text,prompt_tokens={workload.input_len},output_tokens={workload.output_len}",
             "--output": f"kind=json,path={out}",
         }
-        _call([self.program, "run", *_words(options), "--disable-console"])
+        _call([self.program, "run", *words(options), "--disable-console"])
         (found,) = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
         percentiles = found["metrics"]["time_to_first_token_ms"]["successful"]["percentiles"]
         out.unlink()
@@ -122,10 +122,6 @@ class GuideLLM(Rival):
 def _of_engine(result: Path) -> Reported:
     found = json.loads(result.read_text(encoding="utf-8").splitlines()[-1])
     return float(found["median_ttft_ms"]), float(found["p99_ttft_ms"])
-
-
-def _words(options: dict[str, Any]) -> list[str]:
-    return [str(word) for pair in options.items() for word in pair]
 
 
 def _last_word(program: str) -> str:
