@@ -124,7 +124,7 @@ def test_a_configuration_that_is_not_there_is_named_with_its_key(places, text):
 def test_a_name_alone_that_is_no_model_is_named_with_its_key(places):
     (places / "team" / "chat-small" / "config.json").unlink()
     with pytest.raises(
-        UsageError, match="mine.toml: models: name: unknown model 'chat-small'; expected one of llama-2"
+        UsageError, match="mine.toml: models: name: unknown model 'chat-small'; expected one of gpt-oss"
     ):
         load(places, "")
 
