@@ -9,7 +9,7 @@ import pytest
 
 import fixtures
 from fixtures.deployments import deployment
-from fixtures.deployments.cell import Block
+from fixtures.deployments.cell import Block, cells
 from fixtures.engines.pool import spec_of
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
@@ -58,6 +58,20 @@ def test_capture_of_a_model_that_cannot_be_captured_is_refused_before_it_is_boot
         SGLANG.command("python", refused, 1)
     able = dataclasses.replace(refused, release="0.5.22")
     assert "--enable-return-routed-experts" in SGLANG.command("python", able, 1)
+
+
+def test_experts_in_gptq_are_refused_in_bfloat16_before_they_are_booted():
+    """As on the card, where the server died of it while it captured."""
+    chosen = deployment.load("h100x1", ENGINES)
+    gptq = dataclasses.replace(spec_of(chosen, Block("sglang", "mixtral-8x7b-gptq", 1)), release="0.5.23")
+    with pytest.raises(
+        EngineError, match=r"sglang can't serve .*mixtral-8x7b-gptq in bfloat16: .*; set dtype = \"float16\" in the"
+    ):
+        SGLANG.command("python", gptq, 1)
+    assert "float16" in SGLANG.command("python", dataclasses.replace(gptq, dtype="float16"), 1)
+    assert SGLANG.command("python", dataclasses.replace(gptq, options=("--quantization", "moe_wna16")), 1)
+    assert SGLANG.command("python", spec_of(chosen, Block("sglang", "mixtral-8x7b-awq", 1)), 1)
+    assert not any(cell.startswith("sglang/mixtral-8x7b-gptq/") for cell in (one.id for one in cells(chosen)))
 
 
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])
