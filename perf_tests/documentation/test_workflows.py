@@ -1,4 +1,4 @@
-"""What the workflows say about the suite is true of it. Read as text: the suite depends on no YAML parser."""
+"""What the workflows say about the suite is true of it."""
 
 import json
 import re
@@ -11,30 +11,15 @@ from fixtures.engines.registry import ENGINES
 from fixtures.hardware import choice
 from fixtures.plugin import options as plugin
 from perf_tests.paths import ROOT
+from perf_tests.workflows import WORKFLOWS, run_blocks
 
 pytestmark = pytest.mark.cpu
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NIGHTLY = ROOT / ".github" / "workflows" / "nightly.yml"
 NIGHTLY_DOC = ROOT / "docs" / "nightly.md"
 
 
 def names(text):
     return sorted(name.strip() for name in text.split(","))
-
-
-def run_blocks(text):
-    """The shell of each ``run:``, of one line or of an indented block."""
-    lines = text.splitlines()
-    for i, line in enumerate(lines):
-        if not (found := re.match(r"( *(?:- )?)run:(.*)", line)):
-            continue
-        column = len(found[1])
-        rest = [found[2]]
-        for following in lines[i + 1 :]:
-            if following.strip() and len(following) - len(following.lstrip()) <= column:
-                break
-            rest.append(following)
-        yield "\n".join(rest)
 
 
 def test_run_blocks_are_found_in_every_form():

@@ -31,6 +31,8 @@ from perf_tests.fakes import mock_server
 from perf_tests.paths import ROOT
 
 SCRIPT = """#!/bin/sh
+# What is asked of a Python is answered by one.
+[ "$1" = -c ] && PYTHONPATH={directory} exec {python} "$@"
 PYTHONPATH={root} exec {python} -m perf_tests.fakes.fake_engine {directory} "$@"
 """
 LOG = """\

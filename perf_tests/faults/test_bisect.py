@@ -50,6 +50,15 @@ def test_the_engine_from_which_on_tokens_come_slower_is_found(suite, tmp_path):
     assert run(words).stdout.split("\n\n")[-2:] == done.stdout.split("\n\n")[-2:], "nothing is measured again"
 
 
+def test_a_reference_that_does_not_boot_ends_the_search_and_is_named(suite, tmp_path):
+    words = command(suite, tmp_path, [engine(tmp_path, number, one) for number, one in enumerate(["--crash", "", ""])])
+    done = run(words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"error: v0: the reference: {BLOCK}/batch-1: the server ended with status 1" in done.stderr, done.stderr
+    assert "Engine core initialization failed: CUDA out of memory" in done.stderr
+    assert "skipped" not in done.stdout
+
+
 def test_a_search_that_is_told_to_end_leaves_no_server(suite, tmp_path):
     engines = [engine(tmp_path, number, "--gap 0.5") for number in range(2)]
     with subprocess.Popen(command(suite, tmp_path, engines), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

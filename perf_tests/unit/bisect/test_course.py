@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fixtures.bisect import course, table
+from fixtures.bisect import course, evidence, table
+from fixtures.bisect.course import Found
 from fixtures.bisect.evidence import Side
 from fixtures.bisect.records import SESSIONS, Record, Records
 from fixtures.bisect.regression import Regression
@@ -15,6 +16,7 @@ from fixtures.studies.bisect.__main__ import main as study
 
 pytestmark = pytest.mark.cpu
 ENGINES = [f"v{i}" for i in range(9)]
+PLACES = {name: f"/envs/{name}" for name in ENGINES}
 ONE = Regression("vllm/m/tp1/batch-8", "latency", 0.10)
 OTHER = Regression("vllm/m/tp1/batch-1", "total_throughput", 0.20)
 NOISE = {one.name: PooledNoise(0.01**2, 30) for one in (ONE, OTHER)}
@@ -30,10 +32,11 @@ class Engines:
     def __call__(self, engine, regressions, pairs):
         number = ENGINES.index(engine)
         self.sessions.append(engine)
+        names = [one.name for one in regressions]
         if number in self.broken:
-            return Record(engine, skipped="the server ended with status 1")
+            return Record(engine, skipped=dict.fromkeys(names, "the server ended with status 1"))
         if number in self.disturbed:
-            return Record(engine, disturbed="another program had the cores")
+            return Record(engine, disturbed=dict.fromkeys(names, "another program had the cores"))
         levels = {
             ONE.name: 1.1 if number >= self.latency else 1.0,
             OTHER.name: 0.8 if number >= self.throughput else 1.0,
@@ -47,7 +50,7 @@ class Engines:
 
 
 def search(tmp_path, engines, regressions=(ONE,)):
-    records = Records(tmp_path, ENGINES, regressions)
+    records = Records(tmp_path, PLACES, regressions)
     return course.search(ENGINES, regressions, records, engines, NOISE), records
 
 
@@ -85,23 +88,44 @@ def test_what_does_not_boot_or_cannot_be_measured_is_skipped_and_said(tmp_path):
     assert "It may be v1, v2" in table.text(ENGINES, [none], records)
 
 
-def test_what_was_told_of_one_regression_stays_where_another_is_disturbed(tmp_path):
-    engines, records = Engines(5, 5), Records(tmp_path, ENGINES, (ONE, OTHER))
+@pytest.mark.parametrize(
+    ("why", "sessions"), [("disturbed", SESSIONS), ("skipped", 1)], ids=["disturbed", "cannot be measured"]
+)
+def test_what_one_regression_cannot_be_told_for_is_told_for_another(tmp_path, why, sessions):
+    engines, records, without = Engines(5, 5), Records(tmp_path, PLACES, (ONE, OTHER)), []
 
     def measure(engine, regressions, pairs):
-        found = engines(engine, regressions, pairs)
+        found = engines(engine, regressions, 1)  # so that one pair after the other is asked for
         if engine != "v4" or OTHER not in regressions:
             return found
+        without.append(engine)
         kept = {name: own for name, own in found.ratios.items() if name != OTHER.name}
-        return dataclasses.replace(found, ratios=kept, disturbed="another program had the cores")
+        return dataclasses.replace(found, ratios=kept, **{why: {OTHER.name: "another program had the cores"}})
 
-    one, other = course.search(ENGINES, (ONE, OTHER), records, measure, NOISE)
+    # Pairs this noisy decide nothing by the time that the other regression is skipped.
+    noise = {one.name: PooledNoise(0.03**2, 30) for one in (ONE, OTHER)}
+    one, other = course.search(ENGINES, (ONE, OTHER), records, measure, noise)
+    assert len(without) == sessions
     assert (one.suspects, other.suspects) == ((5,), (4, 5))
     assert one.judged[4].side == Side.GOOD
+    assert one.judged[4].pairs > sessions
+    text = table.text(ENGINES, [one, other], records)
+    assert text.count("skipped: v4: ") == 1
+    assert "another program had the cores" in text
+
+
+def test_pairs_that_do_not_tell_are_said(tmp_path):
+    engines, records = Engines(5), Records(tmp_path, PLACES, (ONE,))
+    noise = {ONE.name: PooledNoise(0.2**2, 1000)}
+    (found,) = course.search(ENGINES[:3], (ONE,), records, engines, noise)
+    assert found.suspects == (1, 2)
+    assert f"skipped: v1: {ONE.name}: {evidence.MOST_PAIRS} pairs do not tell\n" in table.text(
+        ENGINES[:3], [found], records
+    )
 
 
 def test_pairs_that_do_not_count_are_said(tmp_path):
-    records = Records(tmp_path, ENGINES[:2], (ONE,))
+    records = Records(tmp_path, {"v0": "/envs/v0", "v1": "/envs/v1"}, (ONE,))
     records.add(Record("v1", {ONE.name: (1.1, 0.92, 1.1, 1.11, 1.1)}))
     found = course.search(ENGINES[:2], (ONE,), records, lambda *_: pytest.fail("all is known"), NOISE)
     row = next(line for line in table.text(ENGINES[:2], found, records).splitlines() if line.startswith("v1"))
@@ -109,13 +133,15 @@ def test_pairs_that_do_not_count_are_said(tmp_path):
 
 
 def test_the_cost_counts_the_boots_and_sessions_that_were(tmp_path):
-    records = Records(tmp_path, ENGINES, (ONE,))
+    records = Records(tmp_path, PLACES, (ONE,))
     for one in (
         Record("v4", {ONE.name: (1.0, 1.0)}, run="session-001-v4", boots=4),
-        Record("v6", skipped="cannot be built"),
+        Record("v6", skipped={ONE.name: "cannot be built"}),
     ):
         records.add(one)
-    assert table.text(ENGINES, [], records).endswith("skipped: v6: cannot be built\n4 boots in 1 session")
+    assert table.text(ENGINES, [Found(ONE, (), False, {})], records).endswith(
+        "skipped: v6: cannot be built\n4 boots in 1 session"
+    )
 
 
 def test_a_regression_that_no_engine_has_is_said_not_found(tmp_path):
@@ -144,20 +170,36 @@ def test_a_search_that_was_cut_off_goes_on_and_measures_nothing_again(tmp_path):
     assert again.suspects == (5,), "all was known"
 
 
-def test_a_file_of_another_search_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("engines", "regressions", "options", "message"),
+    [
+        ({"v0": "/envs/v0"}, [ONE], (), 'a search of other engines: .*"v8".*, now '),
+        (PLACES | {"v1": "/mnt/v1"}, [ONE], (), 'a search of other engines: .*"/envs/v1".*, now .*"/mnt/v1"'),
+        (dict(reversed(PLACES.items())), [ONE], (), "a search of other engines: "),
+        (PLACES, [dataclasses.replace(ONE, size=0.2)], (), r"other regressions: {.* 0\.1}, now {.* 0\.2}"),
+        (PLACES, [ONE], ("--deployment=other",), r'other options: \[\], now \["--deployment=other"\]'),
+    ],
+    ids=["engines", "another place", "order", "regressions", "options"],
+)
+def test_a_file_of_another_search_is_refused_with_what_differs(tmp_path, engines, regressions, options, message):
     search(tmp_path, Engines(5))
-    for engines, options in ((ENGINES[1:], ()), (ENGINES, ("--deployment=other",))):
-        with pytest.raises(
-            UsageError, match="a search of other engines, regressions or options; give another --artifacts"
-        ):
-            Records(tmp_path, engines, [ONE], options)
+    with pytest.raises(UsageError, match=rf"{message}.*; give another --artifacts$"):
+        Records(tmp_path, engines, regressions, options)
+
+
+def test_a_file_of_another_version_is_refused(tmp_path):
+    search(tmp_path, Engines(5))
+    path = tmp_path / "bisect.jsonl"
+    path.write_text(path.read_text().replace('"v": 3', '"v": 2', 1))
+    with pytest.raises(UsageError, match="a search of another version of this command; give another --artifacts$"):
+        Records(tmp_path, PLACES, [ONE])
 
 
 def test_a_command_that_measured_nothing_may_be_corrected(tmp_path):
-    Records(tmp_path, ENGINES, [ONE], ("--deployment=typo",))
-    records = Records(tmp_path, ENGINES, [ONE], ("--deployment=cpu",))
-    records.add(Record("v4", skipped="cannot be built"))
-    assert Records(tmp_path, ENGINES, [ONE], ("--deployment=cpu",)).found == records.found
+    Records(tmp_path, PLACES, [ONE], ("--deployment=typo",))
+    records = Records(tmp_path, PLACES, [ONE], ("--deployment=cpu",))
+    records.add(Record("v4", skipped={ONE.name: "cannot be built"}))
+    assert Records(tmp_path, PLACES, [ONE], ("--deployment=cpu",)).found == records.found
 
 
 def test_the_study_prints_how_often_it_is_right(capsys):

@@ -16,10 +16,10 @@ def run(search, first_bad, broken=frozenset()):
     asked = []
     while step := search.next():
         asked.append(step.engine)
-        if step.engine in broken:
-            search.skip(step.engine)
-            continue
         for name in step.regressions:
+            if (name, step.engine) in broken:
+                search.skip(name, step.engine)
+                continue
             search.judged(name, step.engine, step.engine >= first_bad[name])
     return asked
 
@@ -39,7 +39,7 @@ def test_it_is_among_the_suspects_when_some_do_not_boot(engines, data):
     first = data.draw(st.integers(1, engines - 1))
     broken = data.draw(st.sets(st.integers(1, engines - 1)))
     search = Search(engines, ["r"])
-    run(search, {"r": first}, broken)
+    run(search, {"r": first}, {("r", one) for one in broken})
     works = [one for one in range(first, engines) if one not in broken]
     if not works:
         assert not search.confirmed("r"), "nothing that boots is bad"
@@ -51,6 +51,16 @@ def test_it_is_among_the_suspects_when_some_do_not_boot(engines, data):
     assert first in suspects
     assert suspects[-1] == works[0]
     assert set(suspects[:-1]) <= broken
+
+
+@given(st.integers(2, 30), st.data())
+def test_what_one_regression_cannot_be_told_for_is_told_for_another(engines, data):
+    first = data.draw(st.integers(1, engines - 1))
+    broken = data.draw(st.sets(st.integers(1, engines - 1)))
+    search = Search(engines, ["a", "b"])
+    run(search, {"a": first, "b": first}, {("a", one) for one in broken})
+    assert search.suspects("b") == [first]
+    assert first in search.suspects("a")
 
 
 @given(st.integers(2, 30))

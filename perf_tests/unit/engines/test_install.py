@@ -6,24 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from fixtures.engines import install
 from fixtures.errors import EngineError
+from perf_tests.fakes.wheels import wheel
 
 pytestmark = pytest.mark.cpu
-
-
-def wheel(directory, name, version="1.0"):
-    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as file:
-        info = f"{name}-{version}.dist-info"
-        file.writestr(f"{name}.py", "")
-        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{info}/RECORD", "")
 
 
 @pytest.fixture
@@ -105,7 +96,7 @@ from fixtures.engines import install
 root = Path(sys.argv[1])
 install.ROOT, install.ENVIRONMENTS, install.LOCKS = root, root / ".engines", root
 pip = f"import os, time; open({str(root / 'pid')!r}, 'x').write(str(os.getpid())); time.sleep(600)"
-install._fill = lambda target, stages, held: install._run([sys.executable, "-c", pip], held)
+install._fill = lambda target, stages, held: install.program.run([sys.executable, "-c", pip], [held])
 install.install("mine")
 """
 
