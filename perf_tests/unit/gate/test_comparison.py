@@ -323,6 +323,18 @@ def test_benchmarks_of_one_file_alone_are_listed(tmp_path):
     assert comparison.exit_status(lines) == 2
 
 
+@pytest.mark.parametrize("values", [[1.0, 0.0, 1e-300], [1.0, 1.0, 1e-300], [1e120, 1.0, 1.0], [-1e120, 1.0, 1.0]])
+def test_a_baseline_whose_values_are_of_different_sizes_is_inconclusive(tmp_path, values):
+    """Squares of their ratios are no numbers."""
+    before = result(tmp_path / "a.json", values)
+    verdicts, _, status = compared(before, result(tmp_path / "b.json", [1.0, 1.01, 0.99]))
+    (found,) = verdicts.values()
+    assert status == 2
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "no values of one metric" in found.reason
+    assert f"{tmp_path / 'a.json'}: from " in found.reason
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "not valid JSON"), ("{}", "no list of benchmarks"), ('{"benchmarks": [1]}', r"benchmarks\[0\]: not a")],
