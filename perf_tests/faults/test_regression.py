@@ -117,6 +117,36 @@ def test_the_slower_of_two_engines(suite):
     assert '<section id="upgrade">' in (suite.artifacts / "report.html").read_text()
 
 
+@pytest.mark.faults
+def test_two_engines_that_are_up_at_the_same_time(suite):
+    """Both are booted afresh for each pair, in turn first, and neither is stopped while the other is measured."""
+    candidate = fake_engine.build(suite.directory / "candidate", SLOW)
+    done = suite.run(f"--compare-engine-env=vllm={candidate}", "--side-by-side")
+    assert done.status == 1, done.text
+    assert suite.verdicts()["batch-1 latency"] == "regression"
+    lines = [json.loads(line) for line in (suite.artifacts / "samples.jsonl").read_text().splitlines()]
+    own = [line for line in lines if line["cell"].endswith("batch-1")]
+    assert [line["candidate"] for line in own][:6] == [False, True, True, False, False, True]
+    assert len({line["boot"] for line in own}) == len(own)
+    by_boot = {line["boot"]: {one["cell"] for one in lines if one["boot"] == line["boot"]} for line in own}
+    assert len(set(map(frozenset, by_boot.values()))) == 1, "every boot measures all cells"
+    order = [line["candidate"] for line in lines]
+    assert order[:6] == [False, True] * 3, "cell by cell"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("options", ["--crash", "--fault http-500 --after 2"])
+def test_a_candidate_that_fails_beside_the_other(suite, options):
+    candidate = fake_engine.build(suite.directory / "candidate", options)
+    done = suite.run(f"--compare-engine-env=vllm={candidate}", "--side-by-side", "--strict-verdicts")
+    assert done.status == 1
+    assert "inconclusive" in suite.verdicts().values()
+    assert "regression" not in suite.verdicts().values()
+    lines = [json.loads(line) for line in (suite.artifacts / "samples.jsonl").read_text().splitlines()]
+    own = [line["cell"].rpartition("/")[2] for line in lines if not line["candidate"]]
+    assert own == ["startup", "batch-1", "batch-4"], "what the other engine measured is kept"
+
+
 def control_of(suite, release, *boots):
     """A control engine whose packages say that they are of a release, and which serves as told."""
     found = fake_engine.build(suite.directory / "control", *boots)
@@ -137,6 +167,26 @@ def test_a_slow_machine_beside_a_control_engine(judged):
     lines = [json.loads(line) for line in (judged.artifacts / "samples.jsonl").read_text().splitlines()]
     assert [line["cell"].rpartition("/")[2] for line in lines if line.get("control")][:2] == ["batch-1", "batch-4"]
     assert judged.samples()[:3] == ["startup", "batch-1", "batch-4"]
+
+
+@pytest.mark.faults
+def test_a_slow_machine_with_the_control_engine_up_at_the_same_time(judged):
+    judged.boots_with(SLOW)
+    done = judged.run(f"--control-engine-env=vllm={control_of(judged, '0.0.1', SLOW)}", "--side-by-side")
+    assert done.status == 0, done.text
+    assert judged.verdicts()["batch-1 latency"] == judged.verdicts()["batch-4 latency"] == "pass"
+    lines = [json.loads(line) for line in (judged.artifacts / "samples.jsonl").read_text().splitlines()]
+    assert [line["cell"].rpartition("/")[2] for line in lines][:5] == ["startup", *["batch-1"] * 2, *["batch-4"] * 2]
+    assert [bool(line.get("control")) for line in lines][:5] == [False, False, True, False, True]
+
+
+@pytest.mark.faults
+def test_a_control_engine_that_dies_beside_tonights_leaves_the_verdicts_to_the_baseline(judged):
+    judged.boots_with(SLOW)
+    control = control_of(judged, "0.0.1", "--fault http-500 --after 2")
+    done = judged.run(f"--control-engine-env=vllm={control}", "--side-by-side", "-k", "batch-1")
+    assert done.status == 1, done.text
+    assert judged.verdicts()["batch-1 latency"] == "regression"
 
 
 @fault("Engine", "slower than a control engine of the baseline's release", "regression, by pairs of boots")

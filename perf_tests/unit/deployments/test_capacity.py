@@ -42,6 +42,21 @@ def test_mixtral_in_bf16_is_refused_on_one_h100_with_the_arithmetic():
     assert "\n" not in str(caught.value)
 
 
+def test_two_servers_on_a_card_need_room_for_both():
+    """Llama on an H200, whose committed boots take 52 GiB at most; Mixtral's take 122."""
+    chosen = deployments.load("h200x1", ENGINES)
+    capacity.check_side_by_side(chosen, [Block("vllm", "llama-3.1-8b", 1)], H200[0], 139 * 2**30)
+    with pytest.raises(UsageError) as caught:
+        capacity.check_side_by_side(chosen, [Block("vllm", "mixtral-8x7b", 1)], H200[0], 139 * 2**30)
+    assert str(caught.value) == (
+        "--side-by-side: vllm/mixtral-8x7b/tp1: two servers, each with 87.0 GiB of weights, 30 GiB of KV cache and 8 GiB "
+        "beside them, do not fit the 139.0 GiB of NVIDIA H200: leave out --side-by-side, or choose --cells"
+    )
+    unknown = dataclasses.replace(chosen, kv_cache_gib=0)
+    with pytest.raises(UsageError, match="what a server of it takes of a card isn't known: leave out --side-by-side"):
+        capacity.check_side_by_side(unknown, [Block("vllm", "llama-3.1-8b", 1)], H200[0], 139 * 2**30)
+
+
 def test_cards_are_known_by_the_names_they_report():
     assert [hardware().gpu_named(name) for name in (H100[0], H200[0], "NVIDIA T4", "")] == ["h100", "h200", None, None]
 

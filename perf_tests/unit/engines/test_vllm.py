@@ -106,6 +106,13 @@ def test_the_server_is_the_module_that_the_release_wants(release, module):
     assert command(release)[1:3] == ["-m", module]
 
 
+def test_beside_another_server_it_starts_on_a_card_of_which_half_is_taken():
+    shared = command("0.33.0", shared=True, device="cuda")
+    assert shared[shared.index("--gpu-memory-utilization") + 1] == "0.4"
+    for alone in (command("0.33.0", device="cuda"), command("0.32.0", shared=True, device="cpu")):
+        assert "--gpu-memory-utilization" not in alone
+
+
 @pytest.mark.parametrize(
     ("release", "device", "flag"),
     [

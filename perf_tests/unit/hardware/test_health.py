@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.hardware.health import IDLE_BYTES, invalid_reason, occupied
+from fixtures.hardware.health import IDLE_BYTES, Held, held, invalid_reason, occupied
 from fixtures.hardware.nvml import State
 from fixtures.session.steadiness import LIMIT, outlier
 
@@ -41,6 +41,17 @@ def test_an_idle_card_is_free():
 )
 def test_a_card_in_use_is_named(change, message):
     assert message in occupied([dataclasses.replace(IDLE, **change)])
+
+
+def test_what_a_server_beside_holds_is_nobody_elses():
+    """By card: what it has of one says nothing of another."""
+    before = [State(0, 0, 0), State(1, 0, 0)]
+    after = [State(0, 50 * 2**30, 1), State(1, 0, 0)]
+    beside = held(before, after)
+    assert beside == (Held(0, 50 * 2**30, 1), Held(1, 0, 0))
+    assert occupied(after, beside) == ""
+    assert "in use by 1 other" in occupied([after[0], State(1, 0, 1)], beside)
+    assert "GiB in use before" in occupied([State(0, 60 * 2**30, 1), after[1]], beside)
 
 
 def test_nothing_that_happened_before_counts():

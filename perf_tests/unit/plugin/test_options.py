@@ -146,6 +146,10 @@ def test_options_cannot_be_changed():
         (["--compare-engine-options=vllm=-x", "--engine-url=http://h:1"], "leave out --engine-url"),
         (["--compare-engine-options=vllm=-x", "--update-baselines"], "leave out --update-baselines"),
         (["--compare-engine-options=vllm=-x", "--history=h"], "leave out --history"),
+        (
+            ["--side-by-side"],
+            "--side-by-side: is for two engines: give --compare-engine-env, --compare-engine-options or ",
+        ),
         (["--control-engine-env=vllm=x", "--replay=r"], "leave out --replay"),
         (["--control-engine-env=vllm=x", "--engine-url=http://h:1"], "leave out --engine-url"),
         (["--control-engine-env=vllm=x", "--update-baselines"], "leave out --update-baselines"),

@@ -15,6 +15,7 @@ from fixtures.session import measurer
 from fixtures.session.measurer import Measurer
 from fixtures.session.relations import scale
 from fixtures.session.rounds import plain_rounds
+from fixtures.session.seat import Seat
 from fixtures.session.session import Session
 from fixtures.session.steadiness import OTHERS
 from perf_tests.fakes.deployments import TWIN, head, load, workload
@@ -63,9 +64,9 @@ def measured(tmp_path, monkeypatch):
         pair = [cell for cell in cells(deployment) if cell.workload.kind == "batch"]
         with contextlib.ExitStack() as stack:
             urls = [stack.enter_context(mock_server(*QUICK, *own)) for own in ((), options)]
-            servers = {cell: attach(Server(url), "mock") for cell, url in zip(pair, urls, strict=True)}
-            found = Measurer(deployment, [], progress=told).measure_in_turn(servers, plain_rounds)
-            return [found[cell] for cell in pair], told.begun, [server_log(url) for url in urls]
+            seats = [Seat(cell, attach(Server(url), "mock")) for cell, url in zip(pair, urls, strict=True)]
+            found = Measurer(deployment, [], progress=told).measure_in_turn(seats, plain_rounds)
+            return found, told.begun, [server_log(url) for url in urls]
 
     return measure
 
@@ -81,6 +82,22 @@ def test_repetitions_of_both_models_take_turns(measured):
     assert mixture.metrics["latency_to_dense"] == sorted(ratios)[1]
     assert "latency_to_dense" not in dense.metrics
     assert all(len(log) >= REPETITIONS for log in logs)
+
+
+def test_two_engines_take_turns_in_one_cell(tmp_path):
+    """Each repetition of one has that of the other beside it; what other programs take is in both."""
+    told, deployment = Told(), chosen(tmp_path)
+    cell = next(one for one in cells(deployment) if one.workload.kind == "batch")
+    with mock_server(*QUICK) as one, mock_server(*QUICK, "--gap", "0.02") as other:
+        seats = [Seat(cell, attach(Server(url), "mock")) for url in (one, other)]
+        fast, slow = Measurer(deployment, [], progress=told).measure_in_turn(seats, plain_rounds)
+        asked = [len(server_log(url)) for url in (one, other)]
+    assert [phase for _, phase in told.begun[: 2 * REPETITIONS]] == [
+        f"{i}/{REPETITIONS}" for i in range(1, 1 + REPETITIONS) for _ in seats
+    ]
+    assert asked[0] == asked[1]
+    assert min(slow.repetitions["latency"]) > max(fast.repetitions["latency"])
+    assert "latency_to_dense" not in slow.metrics
 
 
 def test_the_pairs_that_other_programs_did_not_disturb_count(tmp_path):
@@ -182,7 +199,7 @@ def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
     session = Session(judge_beside(deployment, every, tmp_path, draws), None, tmp_path)
     first, second = (cell for cell in every if cell.workload.name == "batch-1")
     session.measure(first)
-    assert session._measure_again(session._first, [second])
+    assert session._measure_again([session._first], [second])
     assert [boot.boot for boot in session.boots[first]] == [f"{TWIN}-{boot}" for boot in (0, 1)]
     assert [boot.boot for boot in session.boots[second]] == [f"{MIXTURE}-{boot}" for boot in (0, 1)]
 
