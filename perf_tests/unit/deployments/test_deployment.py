@@ -50,6 +50,7 @@ def test_a_users_deployment_needs_no_code(tmp_path):
         ("devices = 2", "devices = true", "devices: expected an integer, found True"),
         ("devices = 2", "", "missing key 'devices'"),
         ("devices = 2", "device = 2", "unknown key 'device'; did you mean 'devices'"),
+        ("devices = 2", "devices = 2\ntime_limit = -1", "time_limit: expected a number of seconds, or 0 .*, found -1"),
         ("tensor_parallel = [2]", "tensor_parallel = [4]", "tensor_parallel: 4 is not within 1..2"),
         ("tensor_parallel = [2]", "tensor_parallel = 2", "tensor_parallel: expected a list"),
         ('["vllm"]', '["vlm"]', "unknown engine 'vlm'; expected some of sglang, vllm"),

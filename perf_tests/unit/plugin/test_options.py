@@ -83,6 +83,8 @@ def test_without_options_everything_is_at_its_default():
         (["--update-baselines"], "update_baselines", "replace"),
         (["--update-baselines=append"], "update_baselines", "append"),
         (["--max-boots=3"], "max_boots", 3),
+        (["--time-limit=0"], "time_limit", 0.0),
+        (["--time-limit=90.5"], "time_limit", 90.5),
         (["--compare-engine-env=vllm=new"], "compare_engine_env", {"vllm": Path("new")}),
         (["--compare-engine-options=vllm=--a b=c"], "compare_engine_options", {"vllm": "--a b=c"}),
         (["--control-engine-env=vllm=old"], "control_engine_env", {"vllm": Path("old")}),
@@ -172,12 +174,20 @@ def test_a_wrong_number_of_boots_is_named(capsys, count):
     assert f"expected a positive number of boots, found '{count}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seconds", ["-1", "5m", "nan"])
+def test_a_wrong_time_limit_is_named(capsys, seconds):
+    with pytest.raises(SystemExit):
+        Given(f"--time-limit={seconds}")
+    assert f"expected seconds, 0 or more, found '{seconds}'" in capsys.readouterr().err
+
+
 REPEATED = (
     "--engine-env=vllm=a directory",
     "--weights=m=org/name",
     "--weights=all",
     "--sharegpt=s.json",
     "--baselines=b",
+    "--time-limit=90",
 )
 
 

@@ -135,3 +135,19 @@ def test_conversations_say_how_many_of_a_file_are_long_enough(tmp_path):
     path.write_text(json.dumps([{"conversations": TURNS * 2}, {"conversations": TURNS}]))
     _, _, notes = with_sharegpt(load(tmp_path, text), path)
     assert notes[1:] == ["--sharegpt: talk: 2 conversations of 1 that have 2 turns and fit into the context"]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 300.0),
+        ({"time_limit": 0.0}, 0.0),
+        ({"time_limit": 60.0}, 60.0),
+        ({"compare_engine_options": {"vllm": "--max-num-seqs=64"}}, 0.0),
+    ],
+)
+def test_the_deployments_time_limit_holds_where_nothing_else_is_said_and_one_engine_is_booted(tmp_path, given, seconds):
+    text = head(max_model_len=256, time_limit=300) + workload("batch-1", "batch", batch_size=1)
+    load(tmp_path, text, "mine")
+    config = build(Options(deployment=str(tmp_path / "mine.toml"), **given), tmp_path, lambda text, passing=False: None)
+    assert config.deployment.time_limit == config.session.time_limit.seconds == seconds

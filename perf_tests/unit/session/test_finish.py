@@ -10,6 +10,7 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
+from fixtures.gate.verdict import Outcome, Verdict
 from fixtures.session import finish
 from fixtures.session.build import SessionConfig
 from fixtures.session.finish import Records, Remark
@@ -17,6 +18,7 @@ from fixtures.session.measurer import Measurer
 from fixtures.session.options import Options
 from fixtures.session.session import Session
 from fixtures.session.source import Servers
+from fixtures.session.time_limit import TimeLimit
 from fixtures.store import baseline, history, run
 from perf_tests.fakes.judging import judge_beside
 from perf_tests.fakes.samples import sample
@@ -339,3 +341,21 @@ def test_a_comparison_and_its_profiles_are_described(ending):
     remarks = ending.finish(records=False, candidate="vllm of new").remarks
     assert remarks[0] == Remark("baseline is this session's engine, value the candidate: vllm of new")
     assert Remark(f"profile of {ending.first.id}: run/profile/x") in remarks
+
+
+def test_what_the_time_limit_left_open_is_named_with_the_command_that_tells(ending):
+    """Not a cell that was left out of a further boot, and then decided all the same."""
+    told = Remark(
+        f"time_limit of 60 s: {ending.first.id} would have been measured again beyond it; to tell: again --time-limit=0",
+        "warning",
+    )
+
+    def left_open():
+        for cell, outcome in ((ending.first, Outcome.INCONCLUSIVE), (ending.second, Outcome.REGRESSION)):
+            open_ = outcome is Outcome.INCONCLUSIVE
+            ending.session.verdicts[cell.id, "idle_cores"] = Verdict(outcome, 0.36, None, None, "", suspicious=open_)
+            ending.session.time_limit.left_out.add(cell)
+
+    ending.session.time_limit = TimeLimit(60)
+    assert told not in ending.finish(records=False).remarks
+    assert told in ending.finish(records=False, meanwhile=left_open).remarks

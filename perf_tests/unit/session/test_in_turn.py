@@ -26,12 +26,13 @@ from perf_tests.fakes.server_process import mock_server, server_log
 pytestmark = pytest.mark.cpu
 
 MIXTURE, REPETITIONS = "mixtral-8x7b-twin", 3
+JUDGED = ("latency_to_dense", "latency", "completed")
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
-def chosen(directory, *gated):
+def chosen(directory, *gated, judged=JUDGED):
     """A deployment of both twins that are measured in turn."""
-    text = head([TWIN, MIXTURE], in_turn=True, gated=["latency_to_dense", "latency", "completed", *gated])
+    text = head([TWIN, MIXTURE], in_turn=True, gated=[*judged, *gated])
     text += f'dense_reference = "{TWIN}"\n'
     text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=0)
     return load(directory, text + workload("online", "online", rate=50, num_prompts=4))
@@ -51,12 +52,12 @@ class Told:
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
-    def measure(*options, loads=()):
+    def measure(*options, loads=(), gated=JUDGED):
         """The samples of both batches, by model, what was begun, and what both servers were asked.
 
         ``loads`` is what other programs had of the cores, by repetition: the last value of all further ones.
         """
-        deployment, told = chosen(tmp_path), Told()
+        deployment, told = chosen(tmp_path, judged=gated), Told()
         if loads:
             monkeypatch.setattr(
                 measurer, "_others", lambda runs: tuple([*loads, *[loads[-1]] * len(runs.full)][: len(runs.full)])
@@ -156,6 +157,11 @@ def test_while_other_programs_have_the_cores_further_pairs_are_measured_half_as_
     assert len(mixture.repetitions["latency_to_dense"]) == count
     told = "other programs had the cores: 40% of their time (limit 10%)"
     assert [one.invalid.startswith(told) for one in (dense, mixture)] == [loads == (0.4,)] * 2
+
+
+def test_where_only_counts_are_judged_nothing_is_measured_again_for_other_programs(measured):
+    _, begun, _ = measured(loads=(0.4,), gated=["completed"])
+    assert len(begun) == 2 * REPETITIONS
 
 
 @pytest.mark.parametrize(("gated", "expected"), [((), None), (("latency_of_dense",), 0.8)])

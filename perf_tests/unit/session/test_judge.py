@@ -238,6 +238,12 @@ def test_what_is_no_time_is_compared_with_all_machines(bench):
         ("cpu_time_to_params", (1.3, 1.0, 1.1), Outcome.PASS),
         ("cpu_time_to_params", (1.3, 1.2, 1.1), Outcome.REGRESSION),
         ("cpu_time_to_params", (1.3,), Outcome.REGRESSION),
+        # Within a tenth of its bound of 1.15, or not all beyond it: three boots decide.
+        ("cpu_time_to_params", (1.2,), Outcome.INCONCLUSIVE),
+        ("cpu_time_to_params", (1.2, 1.3), Outcome.INCONCLUSIVE),
+        ("cpu_time_to_params", (1.3, 1.0), Outcome.INCONCLUSIVE),
+        ("cpu_time_to_params", (1.2, 1.0, 1.2), Outcome.REGRESSION),
+        ("kv_shortfall", (0.0105,), Outcome.REGRESSION),
         ("kv_shortfall", (0.5, 0.0, 0.0), Outcome.REGRESSION),
     ],
 )
@@ -246,6 +252,7 @@ def test_a_relation_of_times_is_judged_by_the_middle_boot_and_of_sizes_by_the_wo
     judge.reference.judged.boots[bench.cell] = [sample(str(i), metrics={name: one}) for i, one in enumerate(values)]
     verdict = judge.verdict(bench.cell, METRICS[name], judge.trial([bench.cell]))
     assert verdict.outcome is outcome
+    assert verdict.suspicious == (outcome is Outcome.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import array
 import dataclasses
 import datetime
+import gc
 import time
 import types
 
@@ -74,6 +75,15 @@ def test_a_warm_server_freezes_its_garbage_once_if_its_engine_can(tmp_path, engi
     assert [i - len(log) for i, entry in enumerate(log) if "frozen" in entry] == [-BATCH * measured(sample) - 1] * times
     assert all("frozen" not in entry for entry in again)
     assert sample.provenance.get("execution") == ({"once warm": "/freeze_gc"} if times else None)
+
+
+def test_the_clients_garbage_is_frozen_by_what_is_measured(tmp_path):
+    chosen = load(tmp_path, FILE)
+    (cell,) = cells(chosen)
+    gc.unfreeze()
+    with mock_server(*QUICK) as url:
+        Measurer(chosen, []).measure(cell, attach(Server(url, protocol="sglang"), "mock"))
+    assert gc.get_freeze_count() > 0
 
 
 def test_a_release_that_cannot_freeze_its_garbage_is_measured_all_the_same(tmp_path):

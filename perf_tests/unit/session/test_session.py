@@ -124,6 +124,34 @@ def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
     assert session.seconds == {cell: cell.workload.batch_size for cell in both}
 
 
+@pytest.mark.parametrize(
+    ("ratios", "boots", "outcome"),
+    [
+        ((1.0,), 1, Outcome.PASS),
+        ((1.2,), 1, Outcome.REGRESSION),
+        ((1.05, 1.0, 0.9), 3, Outcome.PASS),
+        ((1.05, 0.9, 1.05), 3, Outcome.REGRESSION),
+    ],
+)
+def test_a_relation_that_is_broken_narrowly_is_measured_again_with_what_it_refers_to(tmp_path, ratios, boots, outcome):
+    """A token of a batch of 8 takes so many times the processor time of one alone, which each boot measures beside it."""
+    chosen, both = batches(("cpu_time_to_batch_1",), 1, 8)
+    one, eight = sorted(both, key=lambda cell: cell.workload.batch_size)
+
+    def draw(cell, boot):
+        alone = 1.0 + boot
+        return sample(f"now-{boot}", cpu_time=alone if cell is one else ratios[boot] * alone)
+
+    judge = judge_beside(chosen, both, tmp_path, Draws(draw))
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path)
+    for cell in (one, eight):
+        session.measure(cell)
+    assert session.verdict(eight, METRICS["cpu_time_to_batch_1"]).outcome is outcome
+    assert len(session.boots[one]) == len(session.boots[eight]) == boots
+    assert [boot.metrics["cpu_time_to_batch_1"] for boot in session.boots[eight]] == pytest.approx(ratios)
+
+
 @pytest.mark.parametrize(("noise", "pairs"), [(0.0, 2), (0.001, 2), (0.3, 5)])
 def test_pairs_are_added_until_it_is_known_by_how_much_the_engines_differ(tmp_path, noise, pairs):
     """Nothing regressed and one boot of each clears it; one pair has no interval all the same."""
