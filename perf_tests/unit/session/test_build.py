@@ -9,6 +9,7 @@ from fixtures.errors import UsageError
 from fixtures.session.build import build, with_sharegpt
 from fixtures.session.options import Options
 from fixtures.workloads.tokenizer import words
+from perf_tests.fakes import fake_engine
 from perf_tests.fakes.deployments import TWIN, head, load, workload
 
 pytestmark = pytest.mark.cpu
@@ -149,5 +150,8 @@ def test_conversations_say_how_many_of_a_file_are_long_enough(tmp_path):
 def test_the_deployments_time_limit_holds_where_nothing_else_is_said_and_one_engine_is_booted(tmp_path, given, seconds):
     text = head(max_model_len=256, time_limit=300) + workload("batch-1", "batch", batch_size=1)
     load(tmp_path, text, "mine")
-    config = build(Options(deployment=str(tmp_path / "mine.toml"), **given), tmp_path, lambda text, passing=False: None)
+    options = Options(
+        deployment=str(tmp_path / "mine.toml"), engine_env={"vllm": fake_engine.build(tmp_path / "engine")}, **given
+    )
+    config = build(options, tmp_path, lambda text, passing=False: None)
     assert config.deployment.time_limit == config.session.time_limit.seconds == seconds
