@@ -177,3 +177,13 @@ def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message.format(here=tmp_path) in error
     assert error.count("\n") == 1
+
+
+def test_a_directory_without_the_engine_is_wrong_input_and_not_skipped_for_good(tmp_path, capsys):
+    """The search can be had once it is put right: nothing is recorded of it."""
+    (tmp_path / "whole" / "vllm").mkdir(parents=True)
+    (tmp_path / "hollow").mkdir()
+    engines = [str(tmp_path / name) for name in ("whole", "hollow")]
+    assert main([*engines, "--regression", ONE, "--artifacts", str(tmp_path / "search")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: no vllm in {tmp_path / 'hollow'}: ")
+    assert not (tmp_path / "search").exists()

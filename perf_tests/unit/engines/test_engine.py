@@ -1,7 +1,9 @@
 """What holds of every engine: capture, KV budgets, nodes."""
 
 import ast
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,26 @@ def test_experts_in_gptq_are_refused_in_bfloat16_before_they_are_booted():
     assert SGLANG.command("python", dataclasses.replace(gptq, options=("--quantization", "moe_wna16")), 1)
     assert SGLANG.command("python", spec_of(chosen, Block("sglang", "mixtral-8x7b-awq", 1)), 1)
     assert not any(cell.startswith("sglang/mixtral-8x7b-gptq/") for cell in (one.id for one in cells(chosen)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "file", "refused"),
+    [
+        ("auto", {"torch_dtype": "float16"}, ""),
+        ("auto", {"torch_dtype": "bfloat16"}, "in bfloat16"),
+        ("auto", {"dtype": "bfloat16"}, "in bfloat16"),
+        ("auto", {}, ""),
+        ("half", {"torch_dtype": "bfloat16"}, ""),
+        ("float32", {"torch_dtype": "float16"}, "in float32"),
+    ],
+)
+def test_experts_in_gptq_are_refused_by_the_dtype_that_they_are_served_in(tmp_path, dtype, file, refused):
+    text = {"num_local_experts": 8, "quantization_config": {"quant_method": "gptq"}} | file
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    given = spec_of(deployment.load("h100x1", ENGINES), Block("sglang", "mixtral-8x7b-awq", 1))
+    spec = dataclasses.replace(given, model_directory=str(tmp_path), dtype=dtype, release="0.5.23")
+    with pytest.raises(EngineError, match=refused) if refused else contextlib.nullcontext():
+        SGLANG.command("python", spec, 1)
 
 
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])

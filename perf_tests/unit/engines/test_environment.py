@@ -16,7 +16,7 @@ VERSION = f"python3.{sys.version_info.minor}"
 @pytest.fixture
 def directory(tmp_path):
     """A virtual environment that has an engine which must not be imported."""
-    directory = tmp_path / "unpacked" / "venv"
+    directory = tmp_path / "unpacked here" / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
     site = directory / "lib" / VERSION / "site-packages" / "vllm"
     site.mkdir()

@@ -12,6 +12,7 @@ from fixtures.deployments.cell import cells
 from fixtures.engines import boot
 from fixtures.engines.pool import LOST, Pool
 from fixtures.errors import EngineError
+from fixtures.hardware.nvml import State
 from perf_tests.fakes import fake_engine
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.waiting import wait_until
@@ -152,3 +153,58 @@ def test_an_interrupted_boot_leaves_nothing_behind(together, engine, monkeypatch
         pool.server(dense)
     pool.stop()
     wait_until(lambda: not any(psutil.pid_exists(pid) for boot in fake_engine.boots(engine) for pid in boot["pids"]))
+
+
+@pytest.fixture
+def neighbours(tmp_path, engine, monkeypatch):
+    """Two pools on one card, of which each server that runs has 30 GiB and what it has grown by since, and what they told."""
+    grown, told = dict[int, int](), list[str]()
+
+    def states(_):
+        pids = [one["pids"][0] for one in fake_engine.boots(engine) if psutil.pid_exists(one["pids"][0])]
+        return [State(0, sum(30 * 2**30 + grown.get(pid, 0) for pid in pids), len(pids))]
+
+    monkeypatch.setattr("fixtures.engines.pool.nvml.states", states)
+    monkeypatch.setattr("fixtures.engines.pool.FREE_SECONDS", 2.0)
+    deployment = load(tmp_path, DEPLOYMENT)
+    pools = [Pool(deployment, tmp_path / str(i), {"vllm": engine}, [], told.append) for i in range(2)]
+    pools[0].neighbour, pools[1].neighbour = pools[1], pools[0]
+
+    def work(server, gib):
+        """Have a server take more of the card; what the card shows of it then, in GiB and processes."""
+        pid = next(one["pids"][0] for one in fake_engine.boots(engine) if f":{one['port']}" in server.target.url)
+        grown[pid] = grown.get(pid, 0) + gib * 2**30
+        (card,) = server.share(states([]))
+        return card.memory_used / 2**30, card.processes
+
+    yield pools, work, told
+    for one in pools:
+        one.stop()
+
+
+@pytest.mark.cpu
+def test_what_servers_beside_each_other_take_while_they_work_is_their_own(neighbours, block):
+    (one, other), work, _ = neighbours
+    first, second = one.server(block), other.server(block)
+    assert (first.invalid_reason, second.invalid_reason) == ("", "")
+    assert work(first, 3) == (33, 1)
+    assert work(second, 2) == (32, 1)
+    assert work(second, 0) == (32, 1)
+    assert work(first, 1) == (34, 1)
+
+
+@pytest.mark.cpu
+def test_a_server_is_given_up_booted_and_stopped_beside_one_that_has_grown(neighbours, block):
+    """Nothing that the other one has is waited for, or taken for a stranger's."""
+    (one, other), work, told = neighbours
+    first, second = one.server(block), other.server(block)
+    work(first, 2)
+    work(second, 3)
+    one.give_up(block, "it hangs")
+    again = one.server(block)
+    assert (again is first, again.invalid_reason) == (False, "")
+    assert work(second, 0) == (33, 1)
+    other.stop()
+    assert work(again, 0) == (30, 1)
+    one.stop()
+    assert not [text for text in told if "still in use" in text]

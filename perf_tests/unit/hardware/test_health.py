@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.hardware.health import IDLE_BYTES, Held, held, invalid_reason, occupied
+from fixtures.hardware.health import IDLE_BYTES, Held, held, invalid_reason, occupied, without
 from fixtures.hardware.nvml import State
 from fixtures.session.steadiness import LIMIT, outlier
 
@@ -49,9 +49,9 @@ def test_what_a_server_beside_holds_is_nobody_elses():
     after = [State(0, 50 * 2**30, 1), State(1, 0, 0)]
     beside = held(before, after)
     assert beside == (Held(0, 50 * 2**30, 1), Held(1, 0, 0))
-    assert occupied(after, beside) == ""
-    assert "in use by 1 other" in occupied([after[0], State(1, 0, 1)], beside)
-    assert "GiB in use before" in occupied([State(0, 60 * 2**30, 1), after[1]], beside)
+    assert occupied(without(after, beside)) == ""
+    assert "in use by 1 other" in occupied(without([after[0], State(1, 0, 1)], beside))
+    assert "GiB in use before" in occupied(without([State(0, 60 * 2**30, 1), after[1]], beside))
 
 
 def test_nothing_that_happened_before_counts():

@@ -1,11 +1,14 @@
 """What the options of a session come to: each model's data set in its own tokens, and what is told of it."""
 
+import contextlib
 import dataclasses
 import json
 
 import pytest
 
 from fixtures.errors import UsageError
+from fixtures.hardware import choice
+from fixtures.hardware.nvml import Card
 from fixtures.session.build import build, with_sharegpt
 from fixtures.session.options import Options
 from fixtures.workloads.tokenizer import words
@@ -155,3 +158,21 @@ def test_the_deployments_time_limit_holds_where_nothing_else_is_said_and_one_eng
     )
     config = build(options, tmp_path, lambda text, passing=False: None)
     assert config.deployment.time_limit == config.session.time_limit.seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("engine", "refused"), [("vllm", ""), ("sglang", "--side-by-side: sglang/mixtral-8x7b/tp1: two servers")]
+)
+def test_side_by_side_the_cards_need_room_for_two_servers_of_engines_that_have_a_control(
+    tmp_path, monkeypatch, engine, refused
+):
+    monkeypatch.setattr(choice, "take", lambda _: [Card(0, "NVIDIA H200", 139 * 2**30, 0, 0)])
+    monkeypatch.setattr("fixtures.session.build._check_environments", lambda *_: None)
+    options = Options(
+        deployment="h200x1",
+        cells=("vllm/llama-3.1-8b/*", "sglang/mixtral-8x7b/*"),
+        control_engine_env={engine: tmp_path},
+        side_by_side=True,
+    )
+    with pytest.raises(UsageError, match=refused) if refused else contextlib.nullcontext():
+        build(options, tmp_path, lambda text, passing=False: None)

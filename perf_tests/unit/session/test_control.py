@@ -10,7 +10,7 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
-from fixtures.errors import UsageError
+from fixtures.errors import EngineError, UsageError
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session.judge import Judge
@@ -185,3 +185,33 @@ def test_what_a_slow_machine_adds_is_no_cause_and_what_an_engine_adds_everywhere
     found = cause_of_decode(worse)
     assert found.outcome is Outcome.REGRESSION
     assert found.change == pytest.approx(0.03, abs=0.005)
+
+
+def controlled(bench, draw, **options):
+    """A session of this bench, and the source of a control that ``draw`` gives samples of."""
+    own, other = Draws(lambda cell, boot: sample(f"own-{boot}", latency=1.0)), Draws(draw)
+    committed = CommittedBaselines(bench.deployment, [], bench.root, own)
+    reference = ControlEngine(committed, other, Release({"vllm": bench.root}, {}), bench.cells, **options)
+    return Session(Judge(bench.deployment, bench.cells, reference), None, bench.root), other
+
+
+@pytest.mark.parametrize(("side_by_side", "ended"), [(True, 0), (False, 1)])
+def test_a_control_stays_up_beside_cells_that_it_does_not_measure(bench, side_by_side, ended):
+    """Or it is booted again for each of its cells. One that is booted in turn leaves the cards."""
+    session, control = controlled(bench, lambda cell, boot: sample("control"), side_by_side=side_by_side)
+    session.judge.reference.other.boots[bench.cells[0]] = [sample("control")]
+    session.measure(bench.cells[1])
+    assert control.boot == ended
+
+
+def test_a_control_that_fails_is_not_left_up(bench):
+    """Nothing asks for it again, and what is booted next would find its cards in use."""
+
+    def fail(cell, boot):
+        raise EngineError("1 of 4 requests failed")
+
+    session, control = controlled(bench, fail)
+    session.judge.read_baselines()
+    session.verdict(bench.cells[0], LATENCY)
+    assert session.judge.reference.other.error == "1 of 4 requests failed"
+    assert control.boot == 2, "stopped before its boot, and after it failed"

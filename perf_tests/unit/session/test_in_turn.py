@@ -8,8 +8,9 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
-from fixtures.errors import EngineError
+from fixtures.errors import EngineError, EngineHung
 from fixtures.gate.verdict import Outcome
+from fixtures.hardware.nvml import Card, State
 from fixtures.metrics import METRICS
 from fixtures.session import measurer
 from fixtures.session.measurer import Measurer
@@ -18,6 +19,8 @@ from fixtures.session.rounds import plain_rounds
 from fixtures.session.seat import Seat
 from fixtures.session.session import Session
 from fixtures.session.steadiness import OTHERS
+from fixtures.store import files
+from fixtures.session.traffic import in_turn
 from perf_tests.fakes.deployments import TWIN, head, load, workload
 from perf_tests.fakes.judging import Draws, judge_beside
 from perf_tests.fakes.samples import sample
@@ -197,6 +200,23 @@ def test_a_cell_that_fails_leaves_the_other_one_measured(tmp_path):
             session.measure(second)
 
 
+def test_a_record_that_cannot_be_written_costs_no_sample(tmp_path, monkeypatch):
+    """Of either cell: both were measured."""
+
+    def full(path, lines):
+        raise UsageError(f"{path}: no space left on device")
+
+    deployment = chosen(tmp_path)
+    every = cells(deployment)
+    draws = Draws(lambda cell, boot: sample(f"{cell.block.model}-{boot}", latency=2.0))
+    session = Session(judge_beside(deployment, every, tmp_path, draws), None, tmp_path)
+    pair = [cell for cell in every if cell.workload.name == "batch-1"]
+    monkeypatch.setattr(files, "append_lines", full)
+    with pytest.raises(EngineError, match="no space left on device"):
+        session.measure(pair[0])
+    assert [len(session.boots[cell]) for cell in pair] == [1, 1]
+
+
 def test_the_dense_model_is_measured_again_with_the_other(tmp_path):
     """A ratio whose other half is of a boot of minutes ago would hold the machine's drift."""
     deployment = chosen(tmp_path)
@@ -232,3 +252,45 @@ def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_mult
     expected = (2 * (attention + 2 * expert) + 1000 * 2048) / (2 * (attention + expert) + 4008 * 2048)
     assert scale(deployment, block, METRICS["cpu_time_to_params"]) == pytest.approx(expected, rel=1e-3)
     assert scale(deployment, block, METRICS["cpu_time_to_dense"]) == 1.0
+
+
+class Counted:
+    """Stands for the traffic of a seat: counts its repetitions, and hangs in one of them."""
+
+    def __init__(self, hangs=None):
+        self.runs, self.count, self.done, self._hangs = self, REPETITIONS, [], hangs
+
+    def ahead(self, i):
+        """Nothing goes ahead."""
+
+    def measure(self, i):
+        if i == self._hangs:
+            raise EngineHung("a request has no end")
+        self.done.append(i)
+
+
+@pytest.mark.parametrize("hangs", [0, 1, 2])
+def test_an_engine_whose_neighbour_hangs_is_measured_to_its_end(tmp_path, hangs):
+    """A pair of models tells nothing without the first; another engine in the same cell does."""
+    pair = [cell for cell in cells(chosen(tmp_path)) if cell.workload.kind == "batch"]
+    first, engine, model = (Seat(cell, None) for cell in (pair[0], pair[0], pair[1]))
+    traffic = {first: Counted(hangs), engine: Counted(), model: Counted()}
+    failed = in_turn(traffic, plain_rounds)
+    assert isinstance(failed[first], EngineHung)
+    assert (failed[engine], traffic[engine].done) == (None, [0, 1, 2])
+    assert "measured in turn with it, failed" in str(failed[model])
+
+
+@pytest.mark.parametrize(("options", "told"), [((), True), (("--fault", "http-500", "--after", "2"), False)])
+def test_the_memory_beside_an_engine_that_fails_is_not_told(tmp_path, monkeypatch, options, told):
+    """Dead or not, what it holds of the cards by then isn't known."""
+    monkeypatch.setattr(measurer.nvml, "states", lambda _: [State(0, 50 * 2**30, 2)])
+    monkeypatch.setattr(measurer, "_machine", lambda on_cards: {})
+    monkeypatch.setattr(Measurer, "_memory", lambda self, server, cards: [float(card.memory_used) for card in cards])
+    deployment = chosen(tmp_path)
+    cell = next(one for one in cells(deployment) if one.workload.kind == "batch")
+    with mock_server(*QUICK) as one, mock_server(*QUICK, *options) as other:
+        seats = [Seat(cell, attach(Server(url), "mock")) for url in (one, other)]
+        card = Card(0, "NVIDIA H200", 141 * 2**30, 0, 0)
+        found, _ = Measurer(deployment, [card]).measure_in_turn(seats, plain_rounds)
+    assert ("peak_memory" in found.metrics) == told

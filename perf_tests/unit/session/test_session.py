@@ -8,6 +8,7 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
+from fixtures.errors import EngineError
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session import session as session_module
@@ -80,6 +81,28 @@ def test_a_candidate_is_judged_although_both_first_boots_were_disturbed(tmp_path
     assert "3 pairs of boots" in found.reason
 
 
+def test_a_candidate_that_fails_in_one_cell_is_measured_in_the_others(tmp_path):
+    """What is asked of them is not lost, and they are not taken for what failed."""
+    chosen, both = batches(("latency",), 1, 8)
+
+    def draw(cell, boot):
+        if cell is both[0]:
+            raise EngineError("1 of 4 requests failed")
+        return sample(f"{boot}", latency=1.2)
+
+    judge = judge_of_candidate(
+        chosen, both, tmp_path, Draws(lambda cell, boot: sample(f"own-{boot}", latency=1.0)), Draws(draw)
+    )
+    judge.read_baselines()
+    session = Session(judge, None, tmp_path)
+    for cell in both:
+        session.measure(cell)
+    found = [session.verdict(cell, METRICS["latency"]) for cell in both]
+    assert (found[0].outcome, found[0].reason) == (Outcome.INCONCLUSIVE, "not measured: 1 of 4 requests failed")
+    assert found[1].change == pytest.approx(0.2)
+    assert [session.error(cell) for cell in both] == ["1 of 4 requests failed", ""]
+
+
 def test_a_ratio_that_only_a_later_boot_has_is_judged_and_costs_no_other_verdict(tmp_path):
     """The first boot of what it is in proportion to was disturbed; the ratio appears with the second."""
     chosen, both = batches(("latency", "latency_to_batch_1"), 1, 8)
@@ -102,7 +125,8 @@ def test_a_ratio_that_only_a_later_boot_has_is_judged_and_costs_no_other_verdict
     assert source.profiled == [one, eight]
 
 
-def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch, beside):
     """Controls are the cells that were measured fastest: whoever came first must not pay for the boot."""
     now = [0.0]
 
@@ -117,11 +141,17 @@ def test_a_cell_is_timed_without_the_boot_of_its_server(tmp_path, monkeypatch):
 
     monkeypatch.setattr(session_module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     chosen, both = batches(("latency",), 1, 8)
-    judge = judge_beside(chosen, both, tmp_path, Slow(lambda cell, boot: sample(str(boot), latency=1.0)))
+    sources = [Slow(lambda cell, boot: sample(str(boot), latency=1.0)) for _ in range(2)]
+    judge = (
+        judge_of_candidate(chosen, both, tmp_path, *sources)
+        if beside
+        else judge_beside(chosen, both, tmp_path, sources[0])
+    )
+    judge.reference.side_by_side = beside
     session = Session(judge, None, tmp_path)
     for cell in both:
         session.measure(cell)
-    assert session.seconds == {cell: cell.workload.batch_size for cell in both}
+    assert session.seconds == {cell: (1 + beside) * cell.workload.batch_size for cell in both}
 
 
 @pytest.mark.parametrize(
