@@ -8,7 +8,7 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
-from fixtures.errors import EngineError, EngineHung
+from fixtures.errors import EngineError, EngineHung, UsageError
 from fixtures.gate.verdict import Outcome
 from fixtures.hardware.nvml import Card, State
 from fixtures.metrics import METRICS
@@ -19,8 +19,8 @@ from fixtures.session.rounds import plain_rounds
 from fixtures.session.seat import Seat
 from fixtures.session.session import Session
 from fixtures.session.steadiness import OTHERS
-from fixtures.store import files
 from fixtures.session.traffic import in_turn
+from fixtures.store import files
 from perf_tests.fakes.deployments import TWIN, head, load, workload
 from perf_tests.fakes.judging import Draws, judge_beside
 from perf_tests.fakes.samples import sample
