@@ -259,7 +259,7 @@ def test_the_text_says_when_requests_would_wait(command):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--model nothing", "--model: unknown model 'nothing'; expected one of llama-2-13b, "),
+        ("--model nothing", "--model: unknown model 'nothing'; expected one of gpt-oss-20b, "),
         ("--model llama-3.1-8b --gpu h300", "--gpu: expected one of h100, "),
         ("--model llama-3.1-8b --dtype int4", "--dtype: expected one of bf16, "),
         ("--model llama-3.1-8b --platform tgi", "--platform: expected one of ideal, "),
