@@ -1,13 +1,7 @@
-"""Tables of four cards: what was foretold before anything ran, what came out, and whole experts beside split ones.
+"""Tables of four cards: whole experts beside split ones, and Mixtral's steps beside the model's."""
 
-The predictions were written by ``python -m fixtures.prediction --deployment h200x4 --csv FILE`` and are kept as they were.
-"""
-
-import csv
-import functools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures.analytical import serving
@@ -21,69 +15,12 @@ from fixtures.metrics import shown
 from fixtures.store import baseline
 from fixtures.workloads.workload import Workload
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import evidence
 from perf_tests.documentation.calibrate import NEWEST_VLLM
-from perf_tests.documentation.errors import of_time, summary
+from perf_tests.documentation.foretold import SET, TIMES
 
-FORETOLD = Path(__file__).parent / "foretold"
 HARDWARE, MOE = "h200x4", "mixtral-8x7b"
-SET = evidence.TODAY
 # Mixtral's experts in one half each, whole beside split attention, and whole beside a copy of the attention on each card.
 SPLIT, WHOLE, COPIED = "tp4", "tp4ep4", "tp1dp4ep4"
-TIMES = ("latency", "output_throughput")
-Row = tuple[str, str, float, float, float, float]
-
-
-@functools.cache
-def compared() -> tuple[Row, ...]:
-    """Cell, metric, predicted, low, high and measured (the median over boots), of every time that was both."""
-    return tuple(_compared())
-
-
-def _compared() -> Iterator[Row]:
-    found = {
-        cell_id: cell
-        for path in sorted((SET / HARDWARE).rglob("*.json"))
-        for cell_id, cell in baseline.read(path).cells.items()
-    }
-    with (FORETOLD / f"{HARDWARE}.csv").open(encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            cell, metric = found.get(row["cell"]), row["metric"]
-            if cell is None or metric not in TIMES:
-                continue
-            values = [boot.metrics[metric] for boot in cell.boots if not boot.invalid and metric in boot.metrics]
-            if values:
-                figures = (float(row[name]) for name in ("predicted", "low", "high"))
-                yield (row["cell"], metric, *figures, statistics.median(values))
-
-
-def foretold() -> list[list[str]]:
-    """A row for each booted engine and model: cells, mean and worst error, mean with its sign, and how many were inside."""
-    blocks: dict[str, list[Row]] = defaultdict(list)
-    for row in compared():
-        blocks[row[0].rpartition("/")[0]].append(row)
-        blocks["all"].append(row)
-    rows = []
-    for name in (*(key for key in blocks if key != "all"), "all"):
-        errors = [of_time(metric, predicted / value) for _, metric, predicted, _, _, value in blocks[name]]
-        inside = sum(low <= value <= high for _, _, _, low, high, value in blocks[name])
-        rows.append([name, *summary(errors), f"{statistics.mean(errors):+.1%}", f"{inside} of {len(errors)}"])
-    return rows
-
-
-def every_cell() -> list[list[str]]:
-    """A row for each time: predicted, its interval, measured, the error as of a time, and whether it was inside."""
-    return [
-        [
-            cell.removeprefix("vllm/"),
-            shown(metric, predicted),
-            f"{shown(metric, low)} to {shown(metric, high)}",
-            shown(metric, value),
-            f"{of_time(metric, predicted / value):+.1%}",
-            "inside" if low <= value <= high else "outside",
-        ]
-        for cell, metric, predicted, low, high, value in compared()
-    ]
 
 
 def whole_experts() -> list[list[str]]:

@@ -24,14 +24,14 @@ from fixtures.prediction.expectation import expect
 from fixtures.store import baseline
 from fixtures.workloads.workload import Workload
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate, evidence, four_cards
+from perf_tests.documentation import calibrate, evidence, foretold, four_cards
 from perf_tests.documentation.calibrate import DENSE, MAX_MODEL_LEN, MOE, NEWEST_VLLM, VLLM
 
 FILE = Path(__file__).with_name("rival.csv")
 # Sets, their hardware, and the platform of their release.
 _SETS = (
     (evidence.CURRENT, ("h100-80gb-hbm3x1", "h200x1", "h100-80gb-hbm3x2", "h200x2"), VLLM),
-    (four_cards.SET, ("h200x2", four_cards.HARDWARE), NEWEST_VLLM),
+    (foretold.SET, ("h200x2", four_cards.HARDWARE), NEWEST_VLLM),
 )
 _SPREADS = {
     "tp1": Parallel(),

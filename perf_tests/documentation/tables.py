@@ -29,7 +29,7 @@ from fixtures.prediction.prediction import Prediction
 from fixtures.studies.gate import committed
 from fixtures.studies.gate import pairs as pairs_study
 from perf_tests.analytical.models import architecture
-from perf_tests.documentation import calibrate, evidence, four_cards, rival, transfer
+from perf_tests.documentation import calibrate, evidence, foretold, four_cards, rival, transfer
 from perf_tests.documentation.calibrate import DENSE, MOE, NEWEST_VLLM, SGLANG, VLLM
 from perf_tests.documentation.errors import of_time, summary
 from perf_tests.documentation.evidence.boots import PAIRS, boots, measured
@@ -293,7 +293,7 @@ def two_cards() -> str:
     )
 
 
-def foretold() -> str:
+def two_cards_foretold() -> str:
     """How far off the predictions of two cards were, which no constant was fitted to, by what was booted.
 
     Whole experts are left out: two constants were fitted to them since.
@@ -361,6 +361,10 @@ def pairs_of_boots() -> str:
     )
 
 
+FAMILIES = ("h200x1-families", "h200x2-families")
+BY_BLOCK = ("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval")
+BY_CELL = ("cell", "predicted", "interval", "measured", "error of the time", "")
+
 TABLES: dict[str, Callable[[], str]] = {
     "on cards": on_cards,
     "noise of h200x1": lambda: noise(evidence.block(H200, "vllm")),
@@ -375,13 +379,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "other card": other_card,
     "coverage": coverage,
     "two cards": two_cards,
-    "foretold": foretold,
-    "four cards foretold": lambda: markdown(
-        ("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval"), four_cards.foretold()
-    ),
-    "four cards": lambda: markdown(
-        ("cell", "predicted", "interval", "measured", "error of the time", ""), four_cards.every_cell()
-    ),
+    "foretold": two_cards_foretold,
+    "four cards foretold": lambda: markdown(BY_BLOCK, foretold.by_block(four_cards.HARDWARE)),
+    "four cards": lambda: markdown(BY_CELL, foretold.every_cell(four_cards.HARDWARE)),
+    "families foretold": lambda: markdown(BY_BLOCK, foretold.by_block(*FAMILIES)),
+    "families": lambda: markdown(BY_CELL, foretold.every_cell(*FAMILIES)),
     "whole experts": lambda: markdown(
         ("", "TP=4", "TP=4, EP=4", "against TP=4", "TP=1, DP=4, EP=4", "against TP=4"), four_cards.whole_experts()
     ),
