@@ -33,11 +33,11 @@ JUDGED = ("latency_to_dense", "latency", "completed")
 QUICK = ("--ttft", "0.01", "--gap", "0.002")
 
 
-def chosen(directory, *gated, judged=JUDGED):
+def chosen(directory, *gated, judged=JUDGED, firsts=0):
     """A deployment of both twins that are measured in turn."""
     text = head([TWIN, MIXTURE], in_turn=True, gated=[*judged, *gated])
     text += f'dense_reference = "{TWIN}"\n'
-    text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=0)
+    text += workload("batch-1", "batch", batch_size=1, repetitions=REPETITIONS, first_repetitions=firsts)
     return load(directory, text + workload("online", "online", rate=50, num_prompts=4))
 
 
@@ -49,7 +49,7 @@ class Told:
 
     def __call__(self, text, passing=False):
         cell, _, phase = text.rpartition(": ")
-        if phase.startswith("measuring "):
+        if phase.startswith(("measuring ", "first token ")):
             self.begun.append((cell.split("/")[1], phase.removeprefix("measuring ")))
 
 
@@ -89,16 +89,15 @@ def test_repetitions_of_both_models_take_turns(measured):
 
 
 def test_two_engines_take_turns_in_one_cell(tmp_path):
-    """Each repetition of one has that of the other beside it; what other programs take is in both."""
-    told, deployment = Told(), chosen(tmp_path)
+    """Each repetition of one has that of the other beside it, each first token too; what other programs take is in both."""
+    told, deployment = Told(), chosen(tmp_path, firsts=2 * REPETITIONS)
     cell = next(one for one in cells(deployment) if one.workload.kind == "batch")
     with mock_server(*QUICK) as one, mock_server(*QUICK, "--gap", "0.02") as other:
         seats = [Seat(cell, attach(Server(url), "mock")) for url in (one, other)]
         fast, slow = Measurer(deployment, [], progress=told).measure_in_turn(seats, plain_rounds)
         asked = [len(server_log(url)) for url in (one, other)]
-    assert [phase for _, phase in told.begun[: 2 * REPETITIONS]] == [
-        f"{i}/{REPETITIONS}" for i in range(1, 1 + REPETITIONS) for _ in seats
-    ]
+    each = [[f"first token {2 * i - 1}/6", f"first token {2 * i}/6", f"{i}/{REPETITIONS}"] for i in (1, 2, 3)]
+    assert [phase for _, phase in told.begun[: 6 * REPETITIONS]] == [one for own in each for one in own for _ in seats]
     assert asked[0] == asked[1]
     assert min(slow.repetitions["latency"]) > max(fast.repetitions["latency"])
     assert "latency_to_dense" not in slow.metrics
@@ -254,31 +253,51 @@ def test_processor_time_is_set_in_proportion_to_the_parameters_that_a_token_mult
     assert scale(deployment, block, METRICS["cpu_time_to_dense"]) == 1.0
 
 
+AHEAD = 3
+
+
 class Counted:
-    """Stands for the traffic of a seat: counts its repetitions, and hangs in one of them."""
+    """Stands for the traffic of a seat, with three ahead of each repetition: counts both, and hangs in one of either."""
 
-    def __init__(self, hangs=None):
+    def __init__(self, hangs=None, hangs_ahead=None):
         self.runs, self.count, self.done, self._hangs = self, REPETITIONS, [], hangs
+        self.firsts, self._hangs_ahead = [0] * REPETITIONS, hangs_ahead
 
-    def ahead(self, i):
-        """Nothing goes ahead."""
+    def ahead(self, i, most=None):
+        for _ in range(min(AHEAD - self.firsts[i], most or AHEAD)):
+            if sum(self.firsts) == self._hangs_ahead:
+                raise EngineHung("a request has no end")
+            self.firsts[i] += 1
+        return self.firsts[i] < AHEAD
 
     def measure(self, i):
+        assert self.firsts[i] == AHEAD
         if i == self._hangs:
             raise EngineHung("a request has no end")
         self.done.append(i)
 
 
-@pytest.mark.parametrize("hangs", [0, 1, 2])
-def test_an_engine_whose_neighbour_hangs_is_measured_to_its_end(tmp_path, hangs):
+@pytest.mark.parametrize("hanging", [*((i, None) for i in range(3)), *((None, i) for i in range(3 * AHEAD))])
+def test_an_engine_whose_neighbour_hangs_is_measured_to_its_end(tmp_path, hanging):
     """A pair of models tells nothing without the first; another engine in the same cell does."""
     pair = [cell for cell in cells(chosen(tmp_path)) if cell.workload.kind == "batch"]
     first, engine, model = (Seat(cell, None) for cell in (pair[0], pair[0], pair[1]))
-    traffic = {first: Counted(hangs), engine: Counted(), model: Counted()}
+    traffic = {first: Counted(*hanging), engine: Counted(), model: Counted()}
     failed = in_turn(traffic, plain_rounds)
     assert isinstance(failed[first], EngineHung)
     assert (failed[engine], traffic[engine].done) == (None, [0, 1, 2])
+    assert traffic[engine].firsts == [AHEAD] * REPETITIONS
     assert "measured in turn with it, failed" in str(failed[model])
+
+
+@pytest.mark.parametrize("hanging", [*((i, None) for i in range(3)), *((None, i) for i in range(3 * AHEAD))])
+def test_an_engine_beside_which_the_other_hangs_goes_on(tmp_path, hanging):
+    cell = next(one for one in cells(chosen(tmp_path)) if one.workload.kind == "batch")
+    first, other = Seat(cell, None), Seat(cell, None)
+    traffic = {first: Counted(), other: Counted(*hanging)}
+    failed = in_turn(traffic, plain_rounds)
+    assert (failed[first], traffic[first].done, traffic[first].firsts) == (None, [0, 1, 2], [AHEAD] * REPETITIONS)
+    assert isinstance(failed[other], EngineHung)
 
 
 @pytest.mark.parametrize(("options", "told"), [((), True), (("--fault", "http-500", "--after", "2"), False)])

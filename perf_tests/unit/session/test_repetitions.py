@@ -17,6 +17,7 @@ from fixtures.errors import EngineError
 from fixtures.session.measurer import Measurer
 from fixtures.session.repetitions import FIRST_WARM, WARM, Repetitions, requests_of
 from fixtures.session.rounds import plain_rounds
+from fixtures.session.seat import Seat
 from fixtures.session.warm_up import WITHOUT_CARD_TOKENS
 from fixtures.workloads.repetitions import trimmed_mean
 from fixtures.workloads.workload import Workload
@@ -141,6 +142,18 @@ def test_without_them_nothing_more_is_sent(tmp_path):
     assert {one["tokens"] for one in found.log} == {TOKENS}
     assert not {"prefill_time", "ttft_first", "decode_step"} & found.sample.metrics.keys()
     assert "repetition_spread" in found.sample.metrics
+
+
+def test_two_engines_on_cards_are_asked_more_often_still(tmp_path):
+    batch = workload("cell", "batch", batch_size=128, input_len=8, output_len=3, repetitions=REPETITIONS)
+    chosen = load(tmp_path, head(["llama-3.1-8b"], hardware="H200") + batch)
+    with (
+        mock_server("--ttft", "0.004", "--gap", "0.01") as one,
+        mock_server("--ttft", "0.004", "--gap", "0.01") as other,
+    ):
+        seats = [Seat(cells(chosen)[0], attach(Server(url), "mock")) for url in (one, other)]
+        both = Measurer(chosen, []).measure_in_turn(seats, plain_rounds)
+    assert [len(sample.repetitions["prefill_time"]) for sample in both] == [40, 40]
 
 
 @pytest.mark.parametrize(("hardware", "count"), [("H200", 32), ("cpu", REPETITIONS)])

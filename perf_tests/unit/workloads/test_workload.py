@@ -123,6 +123,22 @@ def test_how_often_the_first_token_is_asked_for_alone(changes, count):
     assert sum(workload.firsts(on_card=False)) == cheap
 
 
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"batch_size": 1}, 256),
+        ({"batch_size": 32}, 128),
+        ({"batch_size": 256}, 5),
+        ({"batch_size": 4, "input_len": 3500, "repetitions": 3}, 3),
+        ({"first_repetitions": 11}, 11),
+        ({"first_repetitions": 0}, 0),
+    ],
+)
+def test_two_engines_side_by_side_are_asked_more_often(changes, count):
+    """What takes long is not, nor what a deployment says itself."""
+    assert sum(dataclasses.replace(BATCH, **changes).firsts(on_card=True, side_by_side=True)) == count
+
+
 @given(st.integers(1, 9), st.none() | st.integers(9, 99), st.integers(1, 300), st.booleans())
 def test_they_are_spread_evenly_over_the_repetitions(repetitions, firsts, size, on_card):
     found = dataclasses.replace(BATCH, batch_size=size, repetitions=repetitions, first_repetitions=firsts).firsts(
