@@ -3,13 +3,14 @@
 import gzip
 import json
 import shutil
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.errors import EngineError
-from fixtures.profiles import steps
+from fixtures.profiles import annotations, steps
 from fixtures.profiles.__main__ import main
 from fixtures.profiles.difference import compare, table
 from fixtures.profiles.steps import NO_SPAN, Part
@@ -44,8 +45,9 @@ def write(directory, events, name="rank0.pt.trace.json"):
 
 
 def test_time_is_of_a_span_without_what_is_nested_in_it():
-    first, *others = steps.steps(trace())
+    first, *others, outside = steps.steps(trace())
     assert len(others) == 3, "the last one has no end"
+    assert (outside.kind, outside.calls[Part("host", "inner")]) == ("outside", 1), "but is told"
     host = {part.name: round(1e6 * seconds) for part, seconds in first.seconds.items()}
     assert host == {"execute_context/generation": 500, "outer": 400, "inner": 100, NO_SPAN: 200}
     assert first.calls[Part("host", "inner")] == 1
@@ -59,7 +61,8 @@ def test_ranks_overlap_in_time_and_windows_of_the_profiler_do_not(tmp_path):
     for rank in range(2):
         for window, start in enumerate((0, 20_000, 50_000)):
             write(tmp_path, shifted(trace(), start + 7 * rank), f"rank{rank}.{9 - window}.pt.trace.json")
-    assert sorted(one.window for one in steps.read(tmp_path)) == [0] * 8 + [1] * 8 + [2] * 8
+    found = steps.read(tmp_path)
+    assert sorted(one.window for one in found if one.kind == "decode") == [0] * 8 + [1] * 8 + [2] * 8
     assert "steps: decode 24 -> 24, in windows: 3 -> 3" in table(tmp_path, tmp_path)
 
 
@@ -75,7 +78,9 @@ def test_a_part_that_is_slower_in_some_windows_of_both_sides_is_noise_and_a_smal
     assert (first.part.name, second.part.name) == ("new", "inner")
     assert first.seconds < second.seconds
     assert first.certain > 0 > second.certain
-    assert "within noise" in table(tmp_path / "before", tmp_path / "now").splitlines()[5]
+    assert "within noise" in next(
+        row for row in table(tmp_path / "before", tmp_path / "now").splitlines() if "inner" in row
+    )
     one = compare(*(steps.read(write(tmp_path / "one", trace(extra, count=9))) for extra in (0, 90)))[0]
     assert (one.part.name, one.certain > 0) == ("inner", True)
 
@@ -84,13 +89,15 @@ def test_a_kernel_belongs_to_the_pass_that_launched_it():
     events = trace(count=3)
     events.append(span("cudaGraphLaunch", 1250, 10, "cuda_runtime", correlation=7))
     events.append(span("gemm", 5000, 300, "kernel", tid=99, correlation=7))
-    _, second = steps.steps(events)
+    events.append(span("in flight", 10, 40, "kernel", tid=99, correlation=3))
+    _, second, outside = steps.steps(events)
+    assert outside.calls[Part("kernel", "in flight")] == 1, "its launch is not in the trace"
     assert second.seconds[Part("kernel", "gemm")] == pytest.approx(300e-6)
 
 
 def test_prompts_and_answers_are_steps_of_their_own():
     kinds = [one.kind for one in steps.steps(trace(prompt=16)[:3] + [dict(e, ts=e["ts"] + 9000) for e in trace()])]
-    assert kinds == ["prefill"] + ["decode"] * 4
+    assert kinds == ["prefill"] + ["decode"] * 4 + ["outside"]
 
 
 def test_what_grew_is_named_first_and_an_outlier_is_nothing(tmp_path, capsys):
@@ -117,7 +124,7 @@ def test_what_steps_differ_by_anyway_is_within_noise_and_comes_last(tmp_path):
         event["dur"] += 900 if event["name"].startswith("execute") else 0
     write(now, events)
     rows = table(before, now).splitlines()
-    assert rows[4].split()[:3] == ["decode", "host", "inner"]
+    assert rows[5].split()[:3] == ["decode", "host", "inner"]
 
 
 def test_one_prefill_tells_nothing_but_what_is_new(tmp_path):
@@ -143,6 +150,17 @@ def test_a_new_kernel_counts_from_nothing(tmp_path):
     assert (first.part, first.calls_before, first.calls) == (Part("kernel", "new_kernel"), 0, 1)
 
 
+def test_what_is_new_in_one_window_of_six_is_noise(tmp_path):
+    """Prompts come in passes of other sizes each time, and a size has kernels of its own."""
+    for side, new in (("before", ()), ("now", (3,)), ("always", range(6))):
+        for window in range(6):
+            events = trace(count=9) + [span("new", i * 1200 + 1100, 20) for i in range(9) if window in new]
+            write(tmp_path / side, shifted(events, 50_000 * window), f"rank0.{window}.pt.trace.json")
+    before = steps.read(tmp_path / "before")
+    once, always = (compare(before, steps.read(tmp_path / side))[0] for side in ("now", "always"))
+    assert [(one.part.name, one.certain > 0) for one in (once, always)] == [("new", False), ("new", True)]
+
+
 def test_a_trace_that_marks_no_pass_is_one_run(tmp_path):
     events = [event for event in trace() if event["cat"] == "cpu_op"]
     more = [event for event in trace(extra=70) if event["cat"] == "cpu_op"]
@@ -163,7 +181,7 @@ def test_what_has_no_step_in_common_is_not_said_to_be_the_same(tmp_path, capsys)
 def test_a_front_end_without_passes_does_not_count(tmp_path):
     directory = write(tmp_path, trace())
     write(directory, [span("http", 0, 1e6)], "frontend.pt.trace.json")
-    assert {one.kind for one in steps.read(directory)} == {"decode"}
+    assert {one.kind for one in steps.read(directory)} == {"decode", "outside"}
 
 
 @pytest.mark.parametrize("name", ["vllm-cpu-tp2", "vllm-h100-tp2"])
@@ -171,10 +189,90 @@ def test_recorded_traces_of_two_ranks_are_read(name, tmp_path):
     for path in TRACES.glob(f"{name}-rank*.json"):
         shutil.copy(path, tmp_path)
     found = steps.read(tmp_path)
-    assert {one.kind for one in found} <= {"prefill", "decode"}
+    assert {one.kind for one in found} <= {"prefill", "decode", "outside"}
     assert all(min(one.seconds.values()) >= 0 for one in found)
     assert any(part.where == "kernel" for one in found for part in one.seconds) == ("h100" in name)
     assert "nothing grew" in table(tmp_path, tmp_path)
+
+
+@pytest.fixture
+def sglang(tmp_path):
+    """Two of the windows of SGLang 0.5.23, Llama-3.1-8B and a batch of 8 on an H200, cut to a prefill and six decode steps.
+
+    In the second one three of 32 layers run their MLP twice, with a cumulative sum between.
+    """
+    sides = tmp_path / "before", tmp_path / "now"
+    for side, name in zip(sides, ("sglang-h200", "sglang-h200-planted"), strict=True):
+        side.mkdir()
+        shutil.copy(TRACES / f"{name}.trace.json.gz", side)
+    return sides
+
+
+def events_of(directory):
+    (path,) = directory.glob("*.gz")
+    return json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+
+
+def test_what_was_planted_in_sglang_is_named_by_step(sglang):
+    first, second, *others = compare(*map(steps.read, sglang))
+    gate_up, down = "nvjet_sm90_tst_128x8_64x12_2x1_v_bz_TNT", "nvjet_sm90_tst_128x8_64x12_2x1_v_bz_splitK_TNT"
+    assert [(one.kind, one.part.name) for one in (first, second)] == [("decode", gate_up), ("decode", down)]
+    assert [(one.calls_before, one.calls) for one in (first, second)] == [(32, 35), (32, 35)]
+    assert first.before / 32 == pytest.approx(first.now / 35, rel=0.01)
+    new = next(one for one in others if one.kind == "decode" and "scan_innermost_dim" in one.part.name)
+    assert (new.calls_before, new.calls, new.certain > 0) == (0, 3, True)
+
+
+def test_sglang_runs_a_step_after_its_span_has_ended_and_no_kernel_is_lost(sglang):
+    for side in sglang:
+        found, events = steps.read(side), events_of(side)
+        assert [one.kind for one in found] == ["prefill"] + ["decode"] * 5 + ["outside"]
+        kernels = [Counter({p: n for p, n in one.calls.items() if p.where == "kernel"}) for one in found]
+        assert all(one == kernels[2] for one in kernels[2:6]), "the first one also takes in what the prefill found"
+        spans = [e for e in events if e["name"] == "step[DECODE bs=8]"]
+        during = [e for e in events if e["cat"] == "kernel" and any(0 <= e["ts"] - s["ts"] < s["dur"] for s in spans)]
+        assert len(during) < 0.3 * sum(one.total() for one in kernels[1:6]), (
+            "so the time at which a kernel ran tells nothing"
+        )
+        on_card = Counter(
+            Part("kernel", e["name"]) for e in events if e["cat"] in ("kernel", "gpu_memcpy", "gpu_memset")
+        )
+        assert sum(kernels, Counter()) == on_card
+    assert "in none of them, before a window's first pass and from its last on: kernels 4.9 -> 5.2 ms" in table(*sglang)
+
+
+def test_sglang_before_it_annotated_passes_is_one_run(sglang, tmp_path):
+    sides = [
+        write(tmp_path / name, [e for e in events_of(side) if not e["name"].startswith("step[")])
+        for name, side in zip(("before-0.5.10", "now-0.5.10"), sglang, strict=True)
+    ]
+    found = compare(*map(steps.read, sides))
+    gate_up = next(one for one in found if one.part.name == "nvjet_sm90_tst_128x8_64x12_2x1_v_bz_TNT")
+    assert {one.kind for one in found} == {"run"}
+    assert (gate_up.calls_before, gate_up.calls) == (6 * 32, 6 * 35)
+    assert "in none of them" not in table(*sides)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "part"),
+    [
+        ("execute_context_2(64)_generation_6(6)", "prefill", "execute_context/generation"),
+        ("execute_context_0(0)_generation_6(6)", "decode", "execute_context/generation"),
+        ("execute_context_0(0)_generation_0(0)", None, "execute_context/generation"),
+        ("step[EXTEND bs=7 toks=224]", "prefill", "step[EXTEND]"),
+        ("step[MIXED bs=7 c=1 g=6 c_sq=32 forward_id=9]", "prefill", "step[MIXED]"),
+        ("step[DECODE bs=8 g_sq=8 g_sqsq=8 g_sqsk=512 g_sk=512]", "decode", "step[DECODE]"),
+        ("step[TARGET_VERIFY bs=8]", "decode", "step[TARGET_VERIFY]"),
+        ("step[VERIFY bs=8]", "decode", "step[VERIFY]"),
+        ("step[DRAFT bs=8 toks=32]", None, "step[DRAFT]"),
+        ("step[DRAFT_EXTEND_V2 bs=8]", None, "step[DRAFT_EXTEND_V2]"),
+        ("step[DRAFT_LOOP raw_bs=7 bs=8 topk=1]", None, "step[DRAFT_LOOP]"),
+        ("step[IDLE bs=0]", None, "step[IDLE]"),
+        ("scheduler.run_batch", None, "scheduler.run_batch"),
+    ],
+)
+def test_what_an_annotation_says(name, kind, part):
+    assert (annotations.kind(name), annotations.without_sizes(name)) == (kind, part)
 
 
 def test_what_is_no_trace_is_named(tmp_path):
