@@ -31,8 +31,10 @@ FILE = Path(__file__).with_name("rival.csv")
 # Sets, their hardware, and the platform of their release.
 _SETS = (
     (evidence.CURRENT, ("h100-80gb-hbm3x1", "h200x1", "h100-80gb-hbm3x2", "h200x2"), VLLM),
-    (foretold.SET, ("h200x2", four_cards.HARDWARE), NEWEST_VLLM),
+    (foretold.SET, ("h200x1", "h200x2", four_cards.HARDWARE), NEWEST_VLLM),
 )
+# In the form of calibrate.MODELS: beside these, those that calibrate reads no constant nor interval from.
+_MODELS = (*calibrate.MODELS, ("qwen3-30b-a3b", "qwen3-30b-a3b", "bf16"), ("gpt-oss-20b", "gpt-oss-20b", "mxfp4"))
 _SPREADS = {
     "tp1": Parallel(),
     "tp2": Parallel(2),
@@ -42,7 +44,13 @@ _SPREADS = {
     "tp1dp4": Parallel(1, 1, 4),
     "tp1dp4ep4": Parallel(1, 4, 4),
 }
-_NAMES = {DENSE: "Llama-3.1-8B", "llama-2-13b": "Llama-2-13B", MOE: "Mixtral-8x7B"}
+_NAMES = {
+    DENSE: "Llama-3.1-8B",
+    "llama-2-13b": "Llama-2-13B",
+    MOE: "Mixtral-8x7B",
+    "qwen3-30b-a3b": "Qwen3-30B-A3B",
+    "gpt-oss-20b": "gpt-oss-20b",
+}
 _CARDS = {1: "one card", 2: "two cards", 4: "four cards"}
 _FIELDS = ("model", "card", "format", "tp", "dp", "ep", "batch", "input_len", "output_len")
 Key = tuple[str, ...]
@@ -66,7 +74,7 @@ def batches() -> tuple[Batch, ...]:
 
 
 def _batches() -> Iterator[Batch]:
-    models = {name: (model, form) for name, model, form in calibrate.MODELS}
+    models = {name: (model, form) for name, model, form in _MODELS}
     for of, directories, platform in _SETS:
         for directory in directories:
             for spread, parallel in _SPREADS.items():
@@ -108,12 +116,14 @@ def _of_block(path: Path, directory: str, platform: str, parallel: Parallel, mod
 
 
 def _fitted(model: str, workload: Workload, directory: str, parallel: Parallel, platform: str) -> bool:
-    """Whether a constant was fitted to it (:mod:`perf_tests.documentation.calibrate`)."""
+    """Whether a constant was fitted to it, or on one card to the same cell of another release (:mod:`.calibrate`)."""
     if model == MOE:
         return parallel.ep > 1 and not parallel.dispatches
-    at = {VLLM: calibrate.CARDS, NEWEST_VLLM: calibrate.ON_SEVERAL[NEWEST_VLLM][1]}[platform]
-    long = platform == VLLM and workload.name == calibrate.LONG
-    return model == DENSE and (workload.name in calibrate.FITTED or long) and directory in at and not parallel.dp > 1
+    on_one = directory in calibrate.CARDS
+    on_several = platform == NEWEST_VLLM and directory in calibrate.ON_SEVERAL[NEWEST_VLLM][1]
+    if model != DENSE or parallel.dp > 1 or not (on_one or on_several):
+        return False
+    return workload.name in calibrate.FITTED or (on_one and workload.name == calibrate.LONG)
 
 
 def _family(model: str, form: str, parallel: Parallel, platform: str) -> str:

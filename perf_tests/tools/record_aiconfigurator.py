@@ -23,7 +23,13 @@ from aiconfigurator_core.sdk.backends.factory import get_backend
 BACKEND, RELEASE = "vllm", "0.24.0"
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
 # By the format of weights: of products, and of experts.
-FORMATS = {"bf16": "bfloat16", "fp8": "fp8", "awq": "int4_wo", "gptq": "int4_wo"}
+FORMATS = {
+    "bf16": ("bfloat16", "bfloat16"),
+    "fp8": ("fp8", "fp8"),
+    "awq": ("int4_wo", "int4_wo"),
+    "gptq": ("int4_wo", "int4_wo"),
+    "mxfp4": ("bfloat16", "w4a16_mxfp4"),
+}
 DISTRIBUTIONS = ("power_law", "balanced")
 SOURCE = f"aiconfigurator {version('aiconfigurator')}, its data of {BACKEND} {RELEASE}"
 
@@ -31,13 +37,14 @@ SOURCE = f"aiconfigurator {version('aiconfigurator')}, its data of {BACKEND} {RE
 @functools.cache
 def session(model: str, card: str, form: str, tp: int, dp: int, ep: int, distribution: str) -> InferenceSession:
     """Of a model of this repository, on ``tp`` cards for each of ``dp`` copies of its attention."""
+    products, experts = FORMATS[form]
     spread = config.ModelConfig(
         tp_size=tp,
         attention_dp_size=dp,
         moe_tp_size=tp * dp // ep,
         moe_ep_size=ep,
-        gemm_quant_mode=common.GEMMQuantMode[FORMATS[form]],
-        moe_quant_mode=common.MoEQuantMode[FORMATS[form]],
+        gemm_quant_mode=common.GEMMQuantMode[products],
+        moe_quant_mode=common.MoEQuantMode[experts],
         kvcache_quant_mode=common.KVCacheQuantMode.bfloat16,
         fmha_quant_mode=common.FMHAQuantMode.bfloat16,
         workload_distribution=distribution,
