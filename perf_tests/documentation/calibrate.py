@@ -66,6 +66,8 @@ MODELS = (
     (f"{MOE}-awq", MOE, "awq"),
     (f"{MOE}-gptq", MOE, "gptq"),
 )
+# Of other families, measured with the locked release: from their times follows how far predictions may be off, and no constant.
+FAMILIES = (("qwen3-30b-a3b", "qwen3-30b-a3b", "bf16"), ("gpt-oss-20b", "gpt-oss-20b", "mxfp4"))
 # Of the deployments on cards.
 MAX_MODEL_LEN, KV_CACHE_GIB = 4096, {"h200": 30, "h100": 20}
 UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
@@ -134,12 +136,18 @@ def _recorded(platform: str) -> Iterator[Point]:
     return _boots(platform, *ON_SEVERAL.get(platform, (evidence.CURRENT, CARDS, ON_ONE)))
 
 
-def _boots(platform: str, of: Path, cards: Mapping[str, str], parallel: Parallel) -> Iterator[Point]:
+def _boots(
+    platform: str,
+    of: Path,
+    cards: Mapping[str, str],
+    parallel: Parallel,
+    models: Sequence[tuple[str, str, str]] = MODELS,
+) -> Iterator[Point]:
     """All boots of a set on these cards, by directory, so spread; in the evidence of platform's engine."""
     engine = platform.partition("-")[0]
     spread = f"tp{parallel.tp}" + (f"ep{parallel.ep}" if parallel.ep > 1 else "")
     for directory, card in cards.items():
-        for name, model, form in MODELS:
+        for name, model, form in models:
             found = baseline.read(evidence.block(directory, engine, spread, of) / f"{name}.json")
             for cell_id, cell in found.cells.items() if found else ():
                 if cell.workload["kind"] not in ("routing", "outputs"):
@@ -162,7 +170,9 @@ def of_locked(platform: str, host: HostTerm | None = None) -> dict[tuple[str, ..
 
 def _locked(platform: str) -> Iterator[Point]:
     """The boots of the locked release on one H200, but for start-up."""
-    points = _boots(platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE)
+    points = _boots(
+        platform, evidence.LOCKED[platform.partition("-")[0]], {"h200x1": "h200"}, ON_ONE, (*MODELS, *FAMILIES)
+    )
     return (point for point in points if point.workload.kind != "startup")
 
 

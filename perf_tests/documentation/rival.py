@@ -33,8 +33,6 @@ _SETS = (
     (evidence.CURRENT, ("h100-80gb-hbm3x1", "h200x1", "h100-80gb-hbm3x2", "h200x2"), VLLM),
     (foretold.SET, ("h200x1", "h200x2", four_cards.HARDWARE), NEWEST_VLLM),
 )
-# In the form of calibrate.MODELS: beside these, those that calibrate reads no constant nor interval from.
-_MODELS = (*calibrate.MODELS, ("qwen3-30b-a3b", "qwen3-30b-a3b", "bf16"), ("gpt-oss-20b", "gpt-oss-20b", "mxfp4"))
 _SPREADS = {
     "tp1": Parallel(),
     "tp2": Parallel(2),
@@ -74,7 +72,7 @@ def batches() -> tuple[Batch, ...]:
 
 
 def _batches() -> Iterator[Batch]:
-    models = {name: (model, form) for name, model, form in _MODELS}
+    models = {name: (model, form) for name, model, form in (*calibrate.MODELS, *calibrate.FAMILIES)}
     for of, directories, platform in _SETS:
         for directory in directories:
             for spread, parallel in _SPREADS.items():

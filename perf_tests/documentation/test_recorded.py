@@ -21,8 +21,9 @@ GIB = 2**30
 LOGGED = 0.05 * GIB
 # Half the last digit that engines have logged of each of several ranks.
 DIGIT = 0.005 * GIB
-# By how much vLLM 0.33.0 counts less on each of four cards than is explained here: 8 to 18 MB of Llama, up to 11 of Mixtral.
-LESS_ON_FOUR = 0.012 * GIB
+# By how much vLLM 0.33.0 counts less on each of several cards than is explained here: of four 8 to 18 MB of Llama and up to 11
+# of Mixtral, of two 7 MB of Qwen3.
+LESS = 0.012 * GIB
 # By how much vLLM 0.33.0 counts more where it makes fp8 of bf16 while loading: 44.0 GiB of Mixtral are 0.21 to 0.31 more than
 # its matrices. No tensor is left over: loaded scaled down on a host without a card, it has none but its parameters.
 CONVERTED = 0.31 * GIB
@@ -30,6 +31,9 @@ CONVERTED = 0.31 * GIB
 PAGE = 2 * 2**20
 # Kernels that unpack weights keep something of their own for every layer.
 UNPACKED = 0.005
+# Those for mxfp4 round gpt-oss's 2,880 up: its experts take 9% more by Marlin's, and by Triton's 2 to 4%.
+ROUNDED_UP = 0.09
+MXFP4 = "gpt-oss-20b"
 # SGLang reports by how much the memory in use has grown, in what its allocator takes from the driver.
 GROWTH = 0.005
 
@@ -58,7 +62,9 @@ def test_weights_are_what_the_engine_reports(path):
     for cell_id, cell in startups.items():
         _, model, parallel, _ = cell_id.split("/")
         name, _, form = model.rpartition("-") if model.endswith(("-fp8", "-awq", "-gptq")) else (model, "", "bf16")
-        if gpu("h100").unpacks(precision(form)):
+        if model == MXFP4:
+            form, close = "mxfp4", ROUNDED_UP
+        elif gpu("h100").unpacks(precision(form)):
             close = UNPACKED
         else:
             close = GROWTH if cell_id.startswith("sglang/") else 1e-3
@@ -66,11 +72,11 @@ def test_weights_are_what_the_engine_reports(path):
         spread = Parallel(**{key: int(size or 1) for key, size in sizes.groupdict().items()})
         weights = memory.weight_bytes_per_gpu(architecture(name), precision(form), spread)
         within = LOGGED if found.fingerprint["devices"] else 0
-        if found.fingerprint["devices"] and spread.tp > 1:
+        if found.fingerprint["devices"] and spread.tp > 1 and model != MXFP4:
             # Every rank keeps the table of rotary embeddings whole, in float32.
             weights += Model.load(name, "test").config["max_position_embeddings"] * architecture(name).head_dim * 4
             weights += sum(-size % PAGE for size in matrices(architecture(name), spread.tp))
-            close, within = 0.0, DIGIT if spread.tp == 2 else DIGIT + LESS_ON_FOUR
+            close, within = 0.0, DIGIT if spread.tp == 2 and not name.startswith("qwen3") else DIGIT + LESS
         for boot in cell.boots:
             reported = boot.metrics["weight_memory"]
             if (
@@ -78,5 +84,7 @@ def test_weights_are_what_the_engine_reports(path):
                 and boot.provenance["engine_version"] == "0.33.0"
             ):
                 assert -within <= reported - weights <= CONVERTED
+            elif model == MXFP4:
+                assert weights <= reported <= weights * (1 + close)
             else:
                 assert weights == pytest.approx(reported, rel=close, abs=within)
