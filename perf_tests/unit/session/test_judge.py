@@ -177,7 +177,6 @@ def inheriting(boot, **variables):
         ({"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "1"}, []),
         ({"OMP_NUM_THREADS": "2", "NVIDIA_VISIBLE_DEVICES": "0,1", "NVIDIA_REQUIRE_CUDA": "cuda>=13.0"}, []),
         ({"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}, []),
-        ({"OMP_NUM_THREADS": "2", "TORCH_COMPILE_CACHE_KEY_TAG": "0f0f0f0f"}, []),
         ({"OMP_NUM_THREADS": "8"}, ["OMP_NUM_THREADS 2 or 4 -> 8"]),
         ({}, ["OMP_NUM_THREADS 2 or 4 -> unset"]),
         ({"OMP_NUM_THREADS": "2", "NCCL_DEBUG": "INFO"}, ["NCCL_DEBUG unset -> INFO"]),
