@@ -25,6 +25,8 @@ pytestmark = pytest.mark.cpu
         "OMP_NUM_THREADS",
         "KMP_AFFINITY",
         "MKL_NUM_THREADS",
+        "ONEDNN_MAX_CPU_ISA",
+        "ATEN_CPU_CAPABILITY",
         "LD_PRELOAD",
     ],
 )

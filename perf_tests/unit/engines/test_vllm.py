@@ -5,6 +5,7 @@ import pytest
 from fixtures.client.turns import PrefixCache
 from fixtures.engines.registry import ENGINES
 from fixtures.engines.running import Metrics
+from fixtures.hardware import host
 from perf_tests.fakes.specs import spec
 
 pytestmark = pytest.mark.cpu
@@ -222,3 +223,27 @@ def test_what_its_prefix_cache_keeps_is_told_by_a_metric(labels, cache):
     text = ",".join(f'{name}="{value}"' for name, value in labels.items())
     metrics = Metrics(f"vllm:cache_config_info{{{text}}} 1.0\n" if labels else "")
     assert ENGINES["vllm"].prefix_cache(lambda _: {}, metrics) == cache
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability"),
+    [
+        pytest.param("fpu avx2", "", id="no AVX-512"),
+        pytest.param("fpu avx2 avx512f avx512_bf16", "", id="bf16 besides"),
+        pytest.param("fpu avx2 avx512f", "avx2", id="PyTorch limited to AVX2"),
+    ],
+)
+def test_code_that_pytorch_compiled_for_another_processor_is_not_taken_from_its_cache(monkeypatch, flags, capability):
+    def tag(flags, capability=""):
+        monkeypatch.setattr(host, "_cpuinfo", lambda key: flags if key == "flags" else "")
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
+        return ENGINES["vllm"].environment(spec(device="cpu"))["TORCH_COMPILE_CACHE_KEY_TAG"]
+
+    own = tag("fpu avx2 avx512f")
+    assert own
+    assert own == tag("avx512f fpu avx2")
+    assert tag(flags, capability) != own
+
+
+def test_on_a_card_pytorchs_cache_needs_no_tag():
+    assert "TORCH_COMPILE_CACHE_KEY_TAG" not in ENGINES["vllm"].environment(spec())
