@@ -20,7 +20,7 @@ SET = evidence.TODAY
 # Of a deployment whose boots lie under another name than its own: under that of its cards.
 CARDS = {"h200x1-families": "h200x1", "h200x2-families": "h200x2"}
 TIMES = ("latency", "output_throughput")
-# Where no time of a cell was foretold: of online ones the pace, as the time is that of the arrivals.
+# Of online cells the pace: their time is that of the arrivals.
 PACE = "tpot_p50"
 Row = tuple[str, str, float, float, float, float]
 

@@ -361,7 +361,7 @@ def pairs_of_boots() -> str:
     )
 
 
-FAMILIES = ("h200x1-families", "h200x2-families")
+OTHER_FAMILIES = ("h200x1-families", "h200x2-families")
 BY_BLOCK = ("booted", "cells", "mean error", "worst", "mean with its sign", "inside the interval")
 BY_CELL = ("cell", "predicted", "interval", "measured", "error of the time", "")
 
@@ -382,8 +382,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "foretold": two_cards_foretold,
     "four cards foretold": lambda: markdown(BY_BLOCK, foretold.by_block(four_cards.HARDWARE)),
     "four cards": lambda: markdown(BY_CELL, foretold.every_cell(four_cards.HARDWARE)),
-    "families foretold": lambda: markdown(BY_BLOCK, foretold.by_block(*FAMILIES)),
-    "families": lambda: markdown(BY_CELL, foretold.every_cell(*FAMILIES)),
+    "families foretold": lambda: markdown(BY_BLOCK, foretold.by_block(*OTHER_FAMILIES)),
+    "families": lambda: markdown(BY_CELL, foretold.every_cell(*OTHER_FAMILIES)),
     "whole experts": lambda: markdown(
         ("", "TP=4", "TP=4, EP=4", "against TP=4", "TP=1, DP=4, EP=4", "against TP=4"), four_cards.whole_experts()
     ),

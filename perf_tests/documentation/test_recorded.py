@@ -31,8 +31,8 @@ CONVERTED = 0.31 * GIB
 PAGE = 2 * 2**20
 # Kernels that unpack weights keep something of their own for every layer.
 UNPACKED = 0.005
-# Those for mxfp4 round gpt-oss's 2,880 up: its experts take 9% more by Marlin's, and by Triton's 2 to 4%.
-ROUNDED_UP = 0.09
+# Those for mxfp4 round gpt-oss's 2,880 up: by Marlin's on one card the whole takes up to 9% more, by Triton's on two up to 4%.
+ROUNDED_UP = {1: 0.09, 2: 0.04}
 MXFP4 = "gpt-oss-20b"
 # SGLang reports by how much the memory in use has grown, in what its allocator takes from the driver.
 GROWTH = 0.005
@@ -63,7 +63,7 @@ def test_weights_are_what_the_engine_reports(path):
         _, model, parallel, _ = cell_id.split("/")
         name, _, form = model.rpartition("-") if model.endswith(("-fp8", "-awq", "-gptq")) else (model, "", "bf16")
         if model == MXFP4:
-            form, close = "mxfp4", ROUNDED_UP
+            form, close = "mxfp4", 0.0
         elif gpu("h100").unpacks(precision(form)):
             close = UNPACKED
         else:
@@ -85,6 +85,6 @@ def test_weights_are_what_the_engine_reports(path):
             ):
                 assert -within <= reported - weights <= CONVERTED
             elif model == MXFP4:
-                assert weights <= reported <= weights * (1 + close)
+                assert weights <= reported <= weights * (1 + ROUNDED_UP[spread.tp])
             else:
                 assert weights == pytest.approx(reported, rel=close, abs=within)

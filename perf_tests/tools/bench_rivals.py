@@ -82,8 +82,8 @@ def measured(client: Client, rate: float, server: KnownServer, directory: Path) 
         reported = client(server.url, workload, directory)
     except (RuntimeError, OSError, KeyError, ValueError) as error:
         return math.nan, [" ".join(str(error).split())[-120:]]
-    # The accounts differ by ticks: where nobody else ran, it may come out a little below 0.
-    others = max(_others_seconds(server) - before, 0.0) / ((time.monotonic() - since) * host.cores())
+    # The accounts differ by ticks: where nobody else ran, it may come out below 0.
+    others = (_others_seconds(server) - before) / ((time.monotonic() - since) * host.cores())
     # What warms up comes before.
     log = sorted(server.log(), key=lambda one: one.received)[-workload.requests :]
     if len(log) < workload.requests:

@@ -239,10 +239,13 @@ def test_code_that_pytorch_compiled_for_another_processor_is_not_taken_from_its_
         monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
         return ENGINES["vllm"].environment(spec(device="cpu"))["TORCH_COMPILE_CACHE_KEY_TAG"]
 
+    monkeypatch.delenv("TORCH_COMPILE_CACHE_KEY_TAG", raising=False)
     own = tag("fpu avx2 avx512f")
     assert own
     assert own == tag("avx512f fpu avx2")
     assert tag(flags, capability) != own
+    monkeypatch.setenv("TORCH_COMPILE_CACHE_KEY_TAG", "mine")
+    assert tag("fpu avx2 avx512f") == f"{own}-mine"
 
 
 def test_on_a_card_pytorchs_cache_needs_no_tag():

@@ -161,6 +161,21 @@ def test_what_is_new_in_one_window_of_six_is_noise(tmp_path):
     assert [(one.part.name, one.certain > 0) for one in (once, always)] == [("new", False), ("new", True)]
 
 
+@pytest.mark.parametrize("windows", [1, 2, 3])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_few_steps_of_few_windows_have_is_noise_too(tmp_path, windows, before):
+    """Two of 20 steps against none or one: a long cell is profiled in fewer windows than tell by themselves."""
+    for side, count in (("before", before), ("now", 2), ("always", 20 * windows)):
+        for window in range(windows):
+            steps_with = range(min(20, count - 20 * window) if count >= 20 else count if window == 0 else 0)
+            events = trace(count=21) + [span("rare", i * 1200 + 1100, 20) for i in steps_with]
+            write(tmp_path / side, shifted(events, 50_000 * window), f"rank0.{window}.pt.trace.json")
+    known = steps.read(tmp_path / "before")
+    for side, certain in (("now", False), ("always", True)):
+        (found,) = (one for one in compare(known, steps.read(tmp_path / side)) if one.part.name == "rare")
+        assert (found.certain > 0) == certain
+
+
 def test_a_trace_that_marks_no_pass_is_one_run(tmp_path):
     events = [event for event in trace() if event["cat"] == "cpu_op"]
     more = [event for event in trace(extra=70) if event["cat"] == "cpu_op"]

@@ -11,6 +11,7 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError, UsageError
+from fixtures.gate import machine
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session.judge import Judge
@@ -59,7 +60,7 @@ class Bench:
     def _noisy(self, value):
         return float(value * math.exp(self.random.normal(0, 0.002)))
 
-    def night(self, stored, machine, engine, controlled=True, release="0.26.0"):
+    def night(self, stored, machine, engine, controlled=True, release="0.26.0", side_by_side=False):
         """A session whose machine and engine take so many times as long, and whose control only the machine slows down."""
 
         def draws(name, factor):
@@ -75,7 +76,9 @@ class Bench:
         reference = committed
         if controlled:
             given = Release({"vllm": self.root}, {"vllm": release})
-            reference = ControlEngine(committed, draws("control", lambda cell: machine), given, self.cells)
+            reference = ControlEngine(
+                committed, draws("control", lambda cell: machine), given, self.cells, side_by_side
+            )
         judge = Judge(self.deployment, self.cells, reference)
         judge.read_baselines()
         session = Session(judge, None, self.root)
@@ -118,6 +121,19 @@ def test_a_slow_machine_is_no_regression_and_the_report_says_how_slow(bench):
     assert " slower than the baseline's in batches (latency of 2 cells): taken out of the other cells" in told
     alone = bench.night(bench.stored(), 1.06, unchanged, controlled=False)[1]
     assert abs(alone["batch-8"].change) > 0.03
+
+
+@pytest.mark.parametrize(("name", "told"), [("ttft_first", False), ("tpot_p50", True)])
+def test_side_by_side_first_tokens_tell_nothing_of_the_machine(bench, name, told):
+    """They are asked for otherwise than in the baseline: one by one beside another server, and more often."""
+    bench.metric = METRICS[name]
+    bench.deployment = dataclasses.replace(bench.deployment, gated=(name,))
+    asked = [dataclasses.replace(cell.workload, first_repetitions=8) for cell in bench.cells]
+    bench.cells = [dataclasses.replace(cell, workload=one) for cell, one in zip(bench.cells, asked, strict=True)]
+    for side_by_side in (False, True):
+        session, _ = bench.night(bench.stored(), 1.06, unchanged, side_by_side=side_by_side)
+        found = session.judge.reference.machine(session.judge.cells[1], bench.metric)
+        assert (found != machine.NOTHING) == (told or not side_by_side)
 
 
 @pytest.mark.parametrize("name", ["batch-1", "batch-8"])
