@@ -17,8 +17,6 @@ from perf_tests.documentation.errors import of_time, summary
 
 PREDICTIONS = Path(__file__).parent / "foretold"
 SET = evidence.TODAY
-# Of a deployment whose boots lie under another name than its own: under that of its cards.
-CARDS = {"h200x1-families": "h200x1", "h200x2-families": "h200x2"}
 TIMES = ("latency", "output_throughput")
 # Of online cells the pace: their time is that of the arrivals.
 PACE = "tpot_p50"
@@ -38,9 +36,10 @@ def compared(name: str) -> tuple[Row, ...]:
 
 
 def _compared(name: str) -> Iterator[Row]:
+    # Boots lie under the name of their cards.
     found = {
         cell_id: cell
-        for path in sorted((SET / CARDS.get(name, name)).rglob("*.json"))
+        for path in sorted((SET / name.removesuffix("-families")).rglob("*.json"))
         for cell_id, cell in baseline.read(path).cells.items()
     }
     for row in predictions(name):

@@ -165,10 +165,9 @@ def test_what_is_new_in_one_window_of_six_is_noise(tmp_path):
 @pytest.mark.parametrize("before", [0, 1])
 def test_what_few_steps_of_few_windows_have_is_noise_too(tmp_path, windows, before):
     """Two of 20 steps against none or one: a long cell is profiled in fewer windows than tell by themselves."""
-    for side, count in (("before", before), ("now", 2), ("always", 20 * windows)):
-        for window in range(windows):
-            steps_with = range(min(20, count - 20 * window) if count >= 20 else count if window == 0 else 0)
-            events = trace(count=21) + [span("rare", i * 1200 + 1100, 20) for i in steps_with]
+    for side, *counts in (("before", before, 0, 0), ("now", 2, 0, 0), ("always", 20, 20, 20)):
+        for window, count in enumerate(counts[:windows]):
+            events = trace(count=21) + [span("rare", i * 1200 + 1100, 20) for i in range(count)]
             write(tmp_path / side, shifted(events, 50_000 * window), f"rank0.{window}.pt.trace.json")
     known = steps.read(tmp_path / "before")
     for side, certain in (("now", False), ("always", True)):
