@@ -21,6 +21,8 @@ BY_GENERATION = (
     "moe_seconds",
     "moe_column_seconds",
     "moe_unpack_seconds",
+    "moe_unpack_weight_seconds",
+    "moe_unpack_scale_seconds",
     "moe_whole_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
@@ -49,7 +51,7 @@ def test_every_figure_names_a_source_that_there_is():
         if not path.endswith((".unstreamed_seconds", ".stall_seconds", ".launch_seconds"))
     ]
     rates = sum(card.fp4_flops is not None for card in hardware().gpu.values())
-    assert len(found) == 1 + 29 * len(GPUS) + rates + 4 * sum(
+    assert len(found) == 1 + 31 * len(GPUS) + rates + 4 * sum(
         len(platform.gpu) + len(platform.several) + (platform.every is not None)
         for platform in hardware().platform.values()
     )

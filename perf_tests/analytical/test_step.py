@@ -29,6 +29,8 @@ OVERHEADS = (
     "moe_seconds",
     "moe_column_seconds",
     "moe_unpack_seconds",
+    "moe_unpack_weight_seconds",
+    "moe_unpack_scale_seconds",
     "moe_whole_seconds",
     "attention_seconds",
     "attention_sequence_seconds",
@@ -57,6 +59,8 @@ CARD = plain_gpu(
     moe_column_seconds=0.002,
     moe_compute=0.2,
     moe_unpack_seconds=0.05,
+    moe_unpack_weight_seconds=1e-4,
+    moe_unpack_scale_seconds=2e-3,
     moe_unpack_compute=0.15,
     moe_whole_seconds=0.4,
     moe_whole_compute=0.25,
@@ -183,6 +187,35 @@ def test_precisions_by_hand():
     packed = sum(product(size, 1, 4.15625 / 8) for size in matrices)
     assert awq.dense == pytest.approx(packed + sum(product(size, 1) for size in rest) + between(1))
     assert awq.attention == fp8.attention
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows", "tiles"),
+    # Every other token chooses an expert: 14 of 28 leave a tenth of 16 rows, 15 of 30 don't, and 64 rows are the most.
+    [(1, 8, 1.0), (28, 16, 1.1725), (30, 32, 1.0), (400, 64, 3.7734)],
+)
+def test_weights_are_unpacked_by_every_tile(tokens, rows, tiles):
+    """Sizes are rounded up to 256 and 128; two bytes in four are read meanwhile, which takes less time here."""
+    setup, touched = Setup(TINY, CARD, Parallel(), precision("awq")), 4 * (1 - 0.5**tokens)
+    weights, columns = 3 * 256 * 128, 2 * 128 + 256
+    each = 1e-4 + 2e-3 / 128 + 2 * rows / (4000 * 0.15)
+    expected = 0.75 + 0.05 + touched * tiles * (columns * 0.002 + weights * each)
+    assert step.expert_kernel(setup, TINY.layers[1], tokens, touched) == pytest.approx(expected, rel=3e-3)
+
+
+def test_as_many_tokens_for_each_expert_fill_as_few_tiles_as_they_can():
+    setup = Setup(TINY, CARD, Parallel(), precision("awq"))
+    even, drawn = (step.expert_kernel(setup, TINY.layers[1], 28, 4.0, even=even) for even in (True, False))
+    assert even < drawn
+
+
+def test_reading_takes_as_long_as_it_does_where_unpacking_is_quicker():
+    quick = dataclasses.replace(CARD, **{f"moe_unpack_{n}_seconds": figure(0.0) for n in ("weight", "scale")})
+    quick = dataclasses.replace(quick, bf16_flops=figure(1e12))
+    setup = Setup(TINY, quick, Parallel(), precision("awq"))
+    bytes_ = 2 * 3 * 256 * 128 * 4.15625 / 8
+    expected = 0.8 + 2 * (2 * 128 + 256) * 0.002 + bytes_ / 400
+    assert step.expert_kernel(setup, TINY.layers[1], 1, 2.0) == pytest.approx(expected)
 
 
 def test_long_products_keep_less_of_their_rate():

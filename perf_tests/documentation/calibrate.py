@@ -6,13 +6,13 @@
 constant per card and four more on Llama-3.1-8B's batches up to 128 in the evidence; everything else is held back, among
 it every cell of Mixtral-8x7B. SGLang, which prefills in passes of their own, has one more per card, found on a grid on Llama's
 online cells; vLLM one for both cards, on those at 1 to 8 req/s, so that what is near 70% load is held back.
-``weight_only``: two constants on the batches of Mixtral's AWQ checkpoint, ``whole``: two on Mixtral with whole experts
-beside split attention, at TP=2 and TP=4, and ``sustained``: one for each card on Llama-3.1-8B's long prompts, found on grids.
+``whole``: two constants on Mixtral with whole experts beside split attention, at TP=2 and TP=4, and ``sustained``: one for
+each card on Llama-3.1-8B's long prompts, found on grids.
 
 ``vllm-0.33`` is fitted on Llama-3.1-8B's batches at TP=2 on a pair of H200, for models on several cards alone; on one card it
 stands where ``vllm-0.26`` does.
 
-``uncertainty``: quantiles of what was held back and of what others published.
+``uncertainty``: quantiles of what was held back and of what others published; weight-only formats have their own.
 
 ``constants.py`` writes these numbers into hardware.toml.
 """
@@ -22,7 +22,7 @@ import functools
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,6 @@ MODELS = (
 FAMILIES = (("qwen3-30b-a3b", "qwen3-30b-a3b", "bf16"), ("gpt-oss-20b", "gpt-oss-20b", "mxfp4"))
 # Of the deployments on cards.
 MAX_MODEL_LEN, KV_CACHE_GIB = 4096, {"h200": 30, "h100": 20}
-UNPACKING = ("moe_unpack_seconds", "moe_unpack_compute")
-# The longest unpacking that is tried, in steps of 5 us.
-MOST_UNPACKING = 11
 FITTED = ("batch-1", "batch-8", "batch-32", "batch-64", "batch-128")
 # Four prompts of 3,500 tokens.
 LONG = "long-prompt"
@@ -111,9 +108,9 @@ class Point:
         return self.platform in (VLLM, NEWEST_VLLM) and self.model == DENSE and self.workload.name in LIGHT
 
     @property
-    def unpacked(self) -> bool:
-        """Whether the terms of weight-only formats were fitted to it."""
-        return self.format == "awq" and self.workload.kind == "batch"
+    def unpacks(self) -> bool:
+        """Whether kernels have to unpack its weights, those of experts at least."""
+        return self.setup.gpu.unpacks(self.setup.precision.of("experts"))
 
     @property
     def sustained(self) -> bool:
@@ -123,7 +120,7 @@ class Point:
     @property
     def held_back(self) -> bool:
         """Whether no constant was fitted to it."""
-        return not self.fitted and not self.unpacked and not self.sustained
+        return not self.fitted and not self.sustained
 
 
 @functools.cache
@@ -161,10 +158,10 @@ def _boots(
 def of_locked(platform: str, host: HostTerm | None = None) -> dict[tuple[str, ...], float]:
     """Errors of the locked release's cells on one H200 that nothing was fitted to, nor to the same cell of another release.
 
-    As :func:`cell_errors` has them, by ``host`` or the one that ships, of times and rates; without weight-only formats,
-    whose unpacking was measured on an H100 only.
+    As :func:`cell_errors` has them, by ``host`` or the one that ships, of times and rates; without weight-only formats, which
+    have :func:`of_unpacking`.
     """
-    points = [p for p in _locked(platform) if p.held_back and not p.setup.gpu.unpacks(p.setup.precision)]
+    points = [p for p in _locked(platform) if p.held_back and not p.unpacks]
     return cell_errors(points, {"h200": host or hardware().host_term(platform, "h200")})
 
 
@@ -208,6 +205,11 @@ def shipped(platform: str) -> dict[str, HostTerm]:
     """The host terms of a platform as hardware.toml has them, by card."""
     _, cards, parallel = ON_SEVERAL.get(platform, (evidence.CURRENT, CARDS, ON_ONE))
     return {card: hardware().host_term(platform, card, parallel.gpus) for card in cards.values()}
+
+
+def on_one_card(platform: str) -> dict[str, HostTerm]:
+    """The host terms that ship for one of each card."""
+    return {card: hardware().host_term(platform, card) for card in CARDS.values()}
 
 
 def fit_cards(points: Sequence[Point]) -> dict[str, HostTerm]:
@@ -310,30 +312,6 @@ def fit_sustained(hosts: Mapping[str, Mapping[str, HostTerm]]) -> dict[str, floa
     return {card: min(range(60, 101), key=functools.partial(loss, own)) / 100 for card, own in cards.items()}
 
 
-def fit_unpacking(points: Sequence[Point], hosts: dict[str, HostTerm]) -> tuple[float, float]:
-    """``moe_unpack_seconds`` and ``moe_unpack_compute``: least squares of log time, to 5 us and half a percent of the peak."""
-    wanted = [p for p in points if p.unpacked]
-
-    @functools.cache
-    def latency(card: str, workload: Workload, seconds: float, compute: float) -> float:
-        setup = next(p.setup for p in wanted if p.card == card)
-        setup = _on(setup, **dict(zip(UNPACKING, (seconds, compute), strict=True)))
-        return serving.latency_seconds(setup, hosts[card], workload.batch_size, workload.input_len, workload.output_len)
-
-    def loss(candidate: tuple[int, float]) -> float:
-        steps, compute = candidate
-        found = []
-        for p in wanted:
-            # Every layer of every step takes the seconds once, so that the latency is a straight line of them.
-            none, most = (latency(p.card, p.workload, seconds, compute) for seconds in (0.0, MOST_UNPACKING * 5e-6))
-            expected = none + (most - none) * steps / MOST_UNPACKING
-            found.append(math.log(expected / p.metrics["latency"]))
-        return sum(by * by for by in found)
-
-    steps, compute = min(itertools.product(range(MOST_UNPACKING + 1), (n / 200 for n in range(20, 116))), key=loss)
-    return steps * 5e-6, compute
-
-
 def whole() -> tuple[Point, ...]:
     """All boots of Mixtral with whole experts beside split attention."""
     of, _, _ = ON_SEVERAL[NEWEST_VLLM]
@@ -403,7 +381,8 @@ def uncertainties(
     a quantile.
     """
     (platform,) = {point.platform for point in points}
-    cells = list(cell_errors([point for point in points if point.held_back], hosts).items())
+    own = [one for one in points if one.held_back and (one.workload.kind == "startup" or not one.unpacks)]
+    cells = list(cell_errors(own, hosts).items())
     cells += of_locked(platform, on_one).items() if platform != VLLM else ()
     found: dict[str, list[float]] = {}
     for (metric, *_), by in cells:
@@ -443,10 +422,22 @@ def uncertainty_on_several_gpus() -> Uncertainty:
     return Uncertainty(quantile(found, COVERAGE_ON_SEVERAL), len(found), "published")
 
 
-def uncertainty_of_unpacking(host: HostTerm) -> Uncertainty:
-    """Of times of weight-only formats by another card's unpacking: those of an H200, where ``host`` is its host term."""
-    points = [p for p in _locked(NEWEST_VLLM) if p.setup.gpu.unpacks_as_another(p.setup.precision)]
-    found = cell_errors(points, {"h200": host}).values()
+def of_unpacking(hosts: Callable[[str], dict[str, HostTerm]]) -> dict[tuple[str, ...], float]:
+    """Errors of times and rates of weight-only formats, as :func:`cell_errors` has them, with the platform ahead.
+
+    Of every release on one card; ``hosts`` has a platform's host terms by card.
+    """
+    points = {VLLM: recorded(VLLM), NEWEST_VLLM: _locked(NEWEST_VLLM), SGLANG: _locked(SGLANG)}
+    found = {}
+    for platform, every in points.items():
+        own = [p for p in every if p.unpacks and p.workload.kind != "startup"]
+        found |= {(platform, *key): by for key, by in cell_errors(own, hosts(platform)).items()}
+    return found
+
+
+def uncertainty_of_unpacking(hosts: Callable[[str], dict[str, HostTerm]]) -> Uncertainty:
+    """Of times of weight-only formats."""
+    found = of_unpacking(hosts).values()
     return Uncertainty(quantile(found), len(found), "unpacked")
 
 
@@ -497,14 +488,12 @@ def main() -> None:
         print(f'[uncertainty.platform."{platform}"]')
         print("\n".join(line(metric, one) for metric, one in sorted(uncertainties(points, hosts).items())))
     print("[uncertainty]", line("several_gpus", uncertainty_on_several_gpus()), sep="\n")
-    print(line("unpacking", uncertainty_of_unpacking(hardware().host_term(NEWEST_VLLM, "h200"))))
-    unpacking = fit_unpacking(recorded(VLLM), fitted(VLLM))
+    print(line("unpacking", uncertainty_of_unpacking(on_one_card)))
     print("long products:", fit_sustained({platform: fitted(platform) for platform in (VLLM, SGLANG)}))
     print(
         "whole experts:",
         dict(zip(WHOLE, fit_whole({platform: fitted(platform) for platform in (VLLM, NEWEST_VLLM)}), strict=True)),
     )
-    print("unpacking of weight-only formats:", dict(zip(UNPACKING, unpacking, strict=True)))
     print(tabulate(rows, ("platform", "card", "model", "workload", "metric", "error", "")))
 
 

@@ -11,7 +11,7 @@ import statistics
 from fixtures.analytical import calibration
 from fixtures.analytical.hardware import DATA, Figure, HostTerm, hardware
 from perf_tests.documentation import calibrate
-from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, SUSTAINED, UNPACKING, VLLM, WHOLE
+from perf_tests.documentation.calibrate import NEWEST_VLLM, SGLANG, SUSTAINED, VLLM, WHOLE
 
 PAGE = DATA
 DIGITS = 4
@@ -33,7 +33,7 @@ def with_constants(text: str, found: Constants) -> str:
             section = heading[1]
         place = section, line.partition(" = ")[0]
         taken = section.startswith("gpu.") and re.search(r'"(alike|unmeasured)"', line)
-        if taken and place[1] in (*UNPACKING, *WHOLE, SUSTAINED):
+        if taken and place[1] in (*WHOLE, SUSTAINED):
             place = "gpu.h100", place[1]
         if place in found:
             missing.discard(place)
@@ -70,8 +70,6 @@ def constants() -> Constants:
         step, sequence = _rounded(seconds), _rounded(seconds * nine.slope)
         values = {"step": step, "sequence": sequence, "prefill": step, "request": sequence}
         found |= {(f"platform.document.gpu.{machine}", f"{name}_seconds"): value for name, value in values.items()}
-    unpacking = calibrate.fit_unpacking(calibrate.recorded(VLLM), rounded(VLLM))
-    found |= {("gpu.h100", name): _rounded(value) for name, value in zip(UNPACKING, unpacking, strict=True)}
     sustained = calibrate.fit_sustained({each: rounded(each) for each in (VLLM, SGLANG)})
     found |= {(f"gpu.{card}", SUSTAINED): value for card, value in sustained.items()}
     whole = dict(zip(WHOLE, calibrate.fit_whole({each: rounded(each) for each in (VLLM, NEWEST_VLLM)}), strict=True))
@@ -90,9 +88,15 @@ def rounded(platform: str) -> dict[str, HostTerm]:
 
 
 def on_one(platform: str) -> HostTerm:
-    """The host term of a platform on one H200, as hardware.toml has it: the newest stands where the one before does."""
-    host = rounded(VLLM if platform == NEWEST_VLLM else platform)["h200"]
-    return dataclasses.replace(host, routes_padding=hardware().platform[platform].routes_padding)
+    """The host term of a platform on one H200, as hardware.toml has it."""
+    return _on_one_card(platform)["h200"]
+
+
+def _on_one_card(platform: str) -> dict[str, HostTerm]:
+    """The host terms of a platform by card: the newest stands where the one before does."""
+    routes = hardware().platform[platform].routes_padding
+    hosts = rounded(VLLM if platform == NEWEST_VLLM else platform)
+    return {card: dataclasses.replace(host, routes_padding=routes) for card, host in hosts.items()}
 
 
 def _values(host: HostTerm) -> dict[str, float]:
@@ -119,7 +123,7 @@ def _last_digit(value: float) -> float:
 def with_uncertainties(text: str) -> str:
     """hardware.toml with what the evidence gives. Raises LookupError for a section that isn't there."""
     several = calibrate.line("several_gpus", calibrate.uncertainty_on_several_gpus())
-    unpacking = calibrate.line("unpacking", calibrate.uncertainty_of_unpacking(on_one(NEWEST_VLLM)))
+    unpacking = calibrate.line("unpacking", calibrate.uncertainty_of_unpacking(_on_one_card))
     text = _section(text, "uncertainty", [several, unpacking])
     for platform in (VLLM, NEWEST_VLLM, SGLANG):
         found = calibrate.uncertainties(calibrate.recorded(platform), rounded(platform), on_one(platform))

@@ -7,10 +7,13 @@ import csv
 import functools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from fixtures.deployments import deployment as deployments
+from fixtures.engines.registry import ENGINES
 from fixtures.metrics import shown
+from fixtures.prediction import prediction
 from fixtures.store import baseline
 from perf_tests.documentation import evidence
 from perf_tests.documentation.errors import of_time, summary
@@ -29,20 +32,30 @@ def predictions(name: str) -> list[Mapping[str, str]]:
         return list(csv.DictReader(lines))
 
 
+def expected_today(name: str) -> Iterator[Mapping[str, str]]:
+    """What the model expects of it now, in the same form."""
+    for one in prediction.predictions(deployments.load(name, ENGINES)):
+        figures = {"predicted": one.value, "low": one.low, "high": one.high}
+        yield {"cell": one.cell.id, "metric": one.metric} | {key: repr(value) for key, value in figures.items()}
+
+
 @functools.cache
-def compared(name: str) -> tuple[Row, ...]:
-    """Cell, metric, predicted, low, high and measured (the median over boots), of every time that was both."""
-    return tuple(_compared(name))
+def compared(name: str, today: bool = False) -> tuple[Row, ...]:
+    """Cell, metric, predicted, low, high and measured (the median over boots), of every time that was both.
+
+    Predicted as foretold, or by the model of ``today``.
+    """
+    return tuple(_compared(name, expected_today(name) if today else predictions(name)))
 
 
-def _compared(name: str) -> Iterator[Row]:
+def _compared(name: str, predicted: Iterable[Mapping[str, str]]) -> Iterator[Row]:
     # Boots lie under the name of their cards.
     found = {
         cell_id: cell
         for path in sorted((SET / name.removesuffix("-families")).rglob("*.json"))
         for cell_id, cell in baseline.read(path).cells.items()
     }
-    for row in predictions(name):
+    for row in predicted:
         cell, metric = found.get(row["cell"]), row["metric"]
         if cell is None or metric not in (*TIMES, PACE):
             continue
@@ -52,10 +65,10 @@ def _compared(name: str) -> Iterator[Row]:
             yield (row["cell"], metric, *figures, statistics.median(values))
 
 
-def by_block(*names: str) -> list[list[str]]:
+def by_block(*names: str, today: bool = False) -> list[list[str]]:
     """A row for each booted engine and model: cells, mean and worst error, mean with its sign, and how many were inside."""
     blocks: dict[str, list[Row]] = defaultdict(list)
-    for row in (row for name in names for row in compared(name)):
+    for row in (row for name in names for row in compared(name, today)):
         blocks[row[0].rpartition("/")[0]].append(row)
         blocks["all"].append(row)
     rows = []

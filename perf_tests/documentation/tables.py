@@ -181,7 +181,7 @@ def quantised() -> str:
             expected = serving.latency_seconds(setup, host, size, 32, 64)
             row += [
                 shown("latency", median_of(name, "latency")),
-                "fitted" if form == "awq" else f"{expected * 1e3:,.0f}",
+                f"{expected * 1e3:,.0f}",
             ]
         expected = serving.offline_throughput(setup, host, 150, 75, 128, room)
         rows[7] += [shown("output_throughput", median_of("offline-150", "output_throughput")), f"{expected:,.0f}"]
@@ -324,7 +324,7 @@ def uncertainty() -> str:
         for platform, found in known.platform.items()
         for metric, one in found.items()
     ]
-    for what, one in (("several cards", known.several_gpus), ("weight-only, not on an H100", known.unpacking)):
+    for what, one in (("several cards", known.several_gpus), ("weight-only formats", known.unpacking)):
         rows.append((what, "times and rates", f"{one.error:.1%}", str(one.cells)))
     return markdown(("platform", "metric", "error", "cells"), rows)
 
@@ -383,6 +383,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "four cards foretold": lambda: markdown(BY_BLOCK, foretold.by_block(four_cards.HARDWARE)),
     "four cards": lambda: markdown(BY_CELL, foretold.every_cell(four_cards.HARDWARE)),
     "families foretold": lambda: markdown(BY_BLOCK, foretold.by_block(*OTHER_FAMILIES)),
+    "families today": lambda: markdown(BY_BLOCK, foretold.by_block(*OTHER_FAMILIES, today=True)),
     "families": lambda: markdown(BY_CELL, foretold.every_cell(*OTHER_FAMILIES)),
     "whole experts": lambda: markdown(
         ("", "TP=4", "TP=4, EP=4", "against TP=4", "TP=1, DP=4, EP=4", "against TP=4"), four_cards.whole_experts()

@@ -10,16 +10,16 @@ from perf_tests.documentation import calibrate, constants
 pytestmark = pytest.mark.cpu
 
 FOUND = {
-    ("gpu.h100", "moe_unpack_seconds"): 3e-05,
+    ("gpu.h100", "moe_whole_seconds"): 3e-05,
     ('platform."vllm-0.26".gpu.h200', "step_seconds"): 0.0004321,
 }
 TEXT = """\
 # What stays.
 [gpu.h100]
-moe_unpack_seconds = { value = 2e-05, kind = "calibrated", source = "awq-runs" }  # so does this
+moe_whole_seconds = { value = 2e-05, kind = "calibrated", source = "whole-runs" }  # so does this
 
 [gpu.h200]
-moe_unpack_seconds = { value = 2e-05, kind = "assumed", source = "alike" }
+moe_whole_seconds = { value = 2e-05, kind = "assumed", source = "alike" }
 
 [platform."vllm-0.26".gpu.h200]
 step_seconds = { value = 0.0003181, kind = "calibrated", source = "card-runs" }

@@ -19,7 +19,7 @@ def test_a_card_keeps_its_datasheet_and_takes_everything_that_was_calibrated():
     for name in ("hbm_bandwidth", "bf16_flops", "fp8_flops", "link_bandwidth", "memory_bytes"):
         assert getattr(foreign, name) == getattr(own, name)
     calibrated = [f.name for f in dataclasses.fields(own) if getattr(getattr(own, f.name), "kind", "") == "calibrated"]
-    assert len(calibrated) == 21
+    assert len(calibrated) == 23
     assert all(getattr(foreign, name) == getattr(other, name) for name in calibrated)
 
 

@@ -55,19 +55,19 @@ def with_constants_of(card: Gpu, other: Gpu) -> Gpu:
 
 @functools.cache
 def same_card(platform: str, held_back: bool = True) -> tuple[Error, ...]:
-    """Cells of one card by its own constants, that none was fitted to."""
-    points = [point for point in calibrate.recorded(platform) if point.held_back or not held_back]
+    """Cells of one card by its own constants, that none was fitted to, but of weight-only formats."""
+    points = [p for p in calibrate.recorded(platform) if not p.unpacks and (p.held_back or not held_back)]
     return _errors(platform, calibrate.cell_errors(points, calibrate.fitted(platform)))
 
 
 @functools.cache
 def other_card(platform: str, card: str) -> tuple[Error, ...]:
-    """Every cell of a card by the other's constants, but of formats whose kernels were measured on this one only."""
+    """Every cell of a card by the other's constants, but of weight-only formats, whose uncertainty is of both cards."""
     points = calibrate.recorded(platform)
     (other,) = {point.card for point in points} - {card}
     host = calibrate.fit_cards([point for point in points if point.card == other])[other]
     foreign = with_constants_of(gpu(card), gpu(other))
-    own = [point for point in points if point.card == card and not foreign.unpacks(point.setup.precision)]
+    own = [point for point in points if point.card == card and not point.unpacks]
     return _errors(platform, calibrate.cell_errors(own, {card: host}, foreign))
 
 
@@ -108,7 +108,8 @@ def two_cards(platform: str, card: str) -> tuple[Error, ...]:
 def coverage(level: float) -> list[tuple[str, int, int]]:
     """Cells inside an interval of that level, and how many there are, by what the interval was made of.
 
-    ``left out``: each one-card cell by the errors of all others of its release and metric. ``other card``: a card's cells, by
+    ``left out``: each one-card cell by the errors of all others of its release and metric; of weight-only formats by those of
+    all others of them. ``other card``: a card's cells, by
     the other's constants, in intervals of the other's held-back errors. ``two cards``: cells at TP=2, in those of one card, and
     at least as wide as for latencies at TP=2 and more that others published.
     """
@@ -118,6 +119,10 @@ def coverage(level: float) -> list[tuple[str, int, int]]:
             own = cells(platform)
             left_out = [(one, [two for two in own if two is not one and two.metric == one.metric]) for one in own]
             rows.append((f"{name}: left out{of}", *_inside(left_out, level)))
+    unpacked = list(calibrate.of_unpacking(calibrate.on_one_card).values())
+    beside = [[two for j, two in enumerate(unpacked) if j != i] for i in range(len(unpacked))]
+    inside = sum(abs(one) <= quantile(others, level) for one, others in zip(unpacked, beside, strict=True))
+    rows.append(("weight-only formats: left out", inside, len(unpacked)))
     for platform, name in ENGINE_NAMES.items():
         for card in ("h100", "h200"):
             known = [one for one in same_card(platform) if one.card != card]

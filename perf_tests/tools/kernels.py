@@ -47,6 +47,10 @@ UNGATED = ((2688, 1856), (2048, 5120), (1024, 2688))
 HELD_BACK = (4096, 14336)
 # A relative error beyond which a point counts less: shapes that no tiles were tuned for.
 OUTLYING = 0.05
+# Up to so many tokens the time of weights that are unpacked is fitted: tiles of 8, 16 and 32 rows.
+MOST_UNPACKED = 1024
+# More experts than any other model has.
+MANY = 512
 # Of DeepSeek-V3, whose attention the package has.
 MLA = Latent(1536, 512, 128, 64, 128)
 
@@ -69,9 +73,9 @@ def experts(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
         yield f"experts, {row.moe_dtype}, {kernel}", _expert_kernel(row, gpu(CARDS[card])), row.latency
 
 
-def _mixtures(wheel: Path, card: str) -> pd.DataFrame:
+def _mixtures(wheel: Path, card: str, most_tokens: int = MOST_TOKENS) -> pd.DataFrame:
     rows = read(wheel, card, "moe", "moe")
-    kept = rows[(rows.distribution == "balanced") & (rows.num_tokens <= MOST_TOKENS) & (rows.moe_ep_size == 1)]
+    kept = rows[(rows.distribution == "balanced") & (rows.num_tokens <= most_tokens) & (rows.moe_ep_size == 1)]
     kept = kept[kept.moe_dtype.isin(FORMATS) & (kept.moe_tp_size <= MOST_CARDS)]
     return kept[[shape not in UNGATED for shape in zip(kept.hidden_size, kept.inter_size, strict=True)]]
 
@@ -81,7 +85,7 @@ def _expert_kernel(row, card: Gpu) -> float:
     whole = Architecture("olmoe", row.hidden_size, MOST_CARDS, MOST_CARDS, 1, 1, (layer,), False)
     setup = Setup(whole, card, Parallel(row.moe_tp_size), FORMATS[row.moe_dtype])
     touched = float(min(row.num_experts, row.num_tokens * row.topk))
-    return step.expert_kernel(setup, layer, float(row.num_tokens), touched)
+    return step.expert_kernel(setup, layer, float(row.num_tokens), touched, even=True)
 
 
 def reading_experts(wheel: Path, card: str) -> dict[str, float]:
@@ -91,18 +95,40 @@ def reading_experts(wheel: Path, card: str) -> dict[str, float]:
     """
     rows = _mixtures(wheel, card).itertuples()
     own = [row for row in rows if row.moe_dtype == "bfloat16" and (row.hidden_size, row.inter_size) != HELD_BACK]
-    names, units = ("moe_seconds", "moe_bandwidth", "moe_column_seconds"), (1e-6, 1.0, 1e-11)
+    units = {"moe_seconds": 1e-6, "moe_bandwidth": 1.0, "moe_column_seconds": 1e-11}
+    return _fitted(card, own, units, (30.0, 0.9, 5.0))
+
+
+def unpacking_experts(wheel: Path, card: str) -> dict[str, float]:
+    """The four ``moe_unpack`` constants, by Marlin's kernels.
+
+    Of experts in integers of 4 bits with a scale for 128 and in mxfp4, another model each; errors as above. What they differ by
+    is taken to be the scales', and what the one in mxfp4 has beside its kernel (896 experts to choose from) is left out.
+    """
+    rows = [row for row in _mixtures(wheel, card, MOST_UNPACKED).itertuples() if "marlin" in row.kernel_source]
+    units = {"moe_unpack_seconds": 1e-6, "moe_unpack_weight_seconds": 1e-13, "moe_unpack_scale_seconds": 1e-12}
+    many = [float(row.num_experts > MANY) * 1e-6 for row in rows]
+    return _fitted(card, rows, units | {"moe_unpack_compute": 1.0}, (15.0, 1.0, 1.0, 0.4), many)
+
+
+def _fitted(
+    card: str, rows: list, units: dict[str, float], start: tuple[float, ...], beside: list[float] | None = None
+) -> dict[str, float]:
+    """These constants of a card, least squares; with ``beside`` also so many times a number of their own, which isn't told."""
 
     def card_with(values: np.ndarray) -> Gpu:
-        figures = {n: Figure(v * unit, "calibrated", "") for n, v, unit in zip(names, values, units, strict=True)}
+        figures = {n: Figure(v * unit, "calibrated", "") for (n, unit), v in zip(units.items(), values, strict=False)}
         return dataclasses.replace(gpu(CARDS[card]), **figures)
 
     def errors(values: np.ndarray) -> list[float]:
-        one = card_with(values)
-        return [math.log(_expert_kernel(row, one) / (row.latency / 1e3)) for row in own]
+        one, more = card_with(values), values[-1] * np.array(beside) if beside else np.zeros(len(rows))
+        return [
+            math.log((_expert_kernel(row, one) + by) / (row.latency / 1e3)) for row, by in zip(rows, more, strict=True)
+        ]
 
-    found = least_squares(errors, (30.0, 0.9, 5.0), loss="soft_l1", f_scale=OUTLYING, bounds=(1e-3, np.inf)).x
-    return {name: float(value * unit) for name, value, unit in zip(names, found, units, strict=True)}
+    guess = (*start, 10.0) if beside else start
+    found = least_squares(errors, guess, loss="soft_l1", f_scale=OUTLYING, bounds=(1e-3, np.inf)).x
+    return {name: float(value * unit) for (name, unit), value in zip(units.items(), found, strict=False)}
 
 
 def latent_attention(wheel: Path, card: str) -> Iterator[tuple[str, float, float]]:
@@ -167,7 +193,7 @@ def main(wheel: Path) -> None:
                 found.append((short, what, len(own), f"{own.abs().mean():.0%}", f"{own.median():+.0%}", fitted))
     for card, short in CARDS.items():
         fits = {"quantise_seconds": quantising(wheel, card), "latent_seconds": around_latents(wheel, card)}
-        for name, value in (fits | reading_experts(wheel, card)).items():
+        for name, value in (fits | reading_experts(wheel, card) | unpacking_experts(wheel, card)).items():
             print(f"{short}: {name} {value:.3g}, in hardware.toml {getattr(gpu(short), name).value}")
     print(tabulate(found, ("card", "kernel", "points", "mean error", "median, signed", "")))
 
