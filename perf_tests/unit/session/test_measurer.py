@@ -248,7 +248,7 @@ def test_energy_is_that_of_all_cards_in_the_repetitions(tmp_path, monkeypatch, s
 @pytest.mark.parametrize(("step", "invalid"), [(0.001, ""), (1e9, "energy: a card does not tell it, or its counter")])
 def test_a_cell_of_energy_tells_it_or_why_not(tmp_path, monkeypatch, step, invalid):
     show_cards(monkeypatch, step)
-    chosen = load(tmp_path, head() + workload("energy", "energy", batch_size=BATCH, seconds=5))
+    chosen = load(tmp_path, head() + workload("energy", "energy", batch_size=BATCH))
     (cell,) = cells(chosen)
     with mock_server(*QUICK) as url:
         found = Measurer(chosen, CARDS).measure(cell, attach(Server(url), "mock"))

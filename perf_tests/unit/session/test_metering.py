@@ -15,7 +15,7 @@ from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 SIZE, TOKENS = 3, 4
-WORKLOAD = Workload("energy", "energy", batch_size=SIZE, input_len=8, output_len=TOKENS, seconds=5)
+WORKLOAD = Workload("energy", "energy", batch_size=SIZE, input_len=8, output_len=TOKENS)
 QUICK = ("--ttft", "0.06", "--gap", "0.01")
 WATTS = 100.0
 
@@ -70,8 +70,8 @@ def test_it_ends_as_soon_as_the_energy_is_known(monkeypatch):
 @pytest.mark.parametrize(
     ("step", "seconds", "cards", "reason"),
     [
-        (0.2, 0.8, (0,), "only (limit 2%): raise seconds"),
-        (0.2, 0.01, (0,), "energy: the second batch was the last that had time: raise seconds"),
+        (0.2, 0.8, (0,), "only (limit 2%): raise max_seconds"),
+        (0.2, 0.01, (0,), "energy: the second batch was the last that had time: raise max_seconds"),
         (1e9, 0.8, (0,), "energy: a card does not tell it, or its counter stands still"),
         (0.002, 0.8, (), "energy: a card does not tell it, or its counter stands still"),
     ],
