@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,21 +71,25 @@ def test_a_healthy_card(suite, cards):
     assert set(suite.verdicts().values()) == {"no baseline"}
 
 
-def metered(suite, cards, **values):
+def metered(suite, cards, *options, **values):
     """The idle power that a run told, the sample of its cell of energy, and the run."""
-    suite.deployment.write_text(ON_A_CARD + workload("energy", "energy", batch_size=2, max_seconds=4))
+    own = ON_A_CARD.replace("gated = [", 'gated = ["energy_per_token", ')
+    suite.deployment.write_text(own + workload("energy", "energy", batch_size=2, max_seconds=4))
     cards.show(watts=120, **values)
-    done = suite.run()
+    done = suite.run(*options)
     lines = map(json.loads, (suite.artifacts / "samples.jsonl").read_text().splitlines())
     samples = {line["cell"].rpartition("/")[2]: line for line in lines}
     return samples["startup"]["metrics"].get("idle_power"), samples["energy"], done
 
 
-def test_a_counter_of_energy_that_moves_often_enough(suite, cards):
-    idle, sample, done = metered(suite, cards, energy_step_ms=10)
+def test_energy_is_told_kept_as_a_baseline_and_played_back(suite, cards):
+    idle, sample, done = metered(suite, cards, "--update-baselines", energy_step_ms=10)
     assert done.status == 0, done.text
     assert (idle, sample["invalid"]) == (120, "")
     assert sample["metrics"]["mean_power"] == pytest.approx(120, rel=WITHIN)
+    played = suite.replay(suite.baselines, str(suite.deployment))
+    assert played.status == 0, played.text
+    assert re.search(r"energy_per_token +[\d.]+ J ", played.text)
 
 
 @fault(
