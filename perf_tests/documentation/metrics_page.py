@@ -37,6 +37,7 @@ def _table(defined: dict[str, str]) -> str:
 def _row(metric: Metric, definition: str) -> str:
     by_default = "judged" if metric.gated else "recorded"
     by_default += f", recorded beside `{metric.unless}`" if metric.unless else ""
+    by_default += f", judged in {', '.join(metric.gated_in)}" if metric.gated_in else ""
     kinds = ", ".join(metric.kinds)
     cells = (f"`{metric.name}`", metric.unit, metric.direction, f"{metric.tolerance:g}", by_default, kinds, definition)
     return f"| {' | '.join(cells)} |"

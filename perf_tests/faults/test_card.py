@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from fixtures.hardware.energy import WITHIN
 from perf_tests.documentation.faults import fault
 from perf_tests.fakes import fake_engine
-from perf_tests.fakes.deployments import FAKE
+from perf_tests.fakes.deployments import FAKE, workload
 from perf_tests.fakes.server_process import server_log
 from perf_tests.fakes.shared_object import GIB, Cards, compiled
 from perf_tests.fakes.suite import Suite
@@ -69,21 +71,43 @@ def test_a_healthy_card(suite, cards):
     assert set(suite.verdicts().values()) == {"no baseline"}
 
 
+def metered(suite, cards, *options, **values):
+    """The idle power that a run told, the sample of its cell of energy, and the run."""
+    own = ON_A_CARD.replace("gated = [", 'gated = ["energy_per_token", ')
+    suite.deployment.write_text(own + workload("energy", "energy", batch_size=2, max_seconds=4))
+    cards.show(watts=120, **values)
+    done = suite.run(*options)
+    lines = map(json.loads, (suite.artifacts / "samples.jsonl").read_text().splitlines())
+    samples = {line["cell"].rpartition("/")[2]: line for line in lines}
+    return samples["startup"]["metrics"].get("idle_power"), samples["energy"], done
+
+
+def test_energy_is_told_kept_as_a_baseline_and_played_back(suite, cards):
+    idle, sample, done = metered(suite, cards, "--update-baselines", energy_step_ms=10)
+    assert done.status == 0, done.text
+    assert (idle, sample["invalid"]) == (120, "")
+    assert sample["metrics"]["mean_power"] == pytest.approx(120, rel=WITHIN)
+    played = suite.replay(suite.baselines, str(suite.deployment))
+    assert played.status == 0, played.text
+    assert re.search(r"energy_per_token +[\d.]+ J ", played.text)
+
+
 @fault(
     "Card",
-    "its counter of energy moves too seldom for a cell",
-    "that energy is absent; idle power is told",
-    "everything",
+    "its counter of energy moves too seldom for a cell, or not at all",
+    "that energy is absent, and a cell of energy *invalid*; idle power is told",
+    "everything else",
 )
-def test_the_counter_of_energy_moves_too_seldom(suite, cards):
-    cards.show(watts=120, energy_step_ms=100)
-    done = suite.run()
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [(1000, "are known within"), (10**9, "a card does not tell it, or its counter stands still")],
+)
+def test_the_counter_of_energy_moves_too_seldom(suite, cards, step, why):
+    idle, sample, done = metered(suite, cards, energy_step_ms=step)
     assert done.status == 0, done.text
-    lines = (suite.artifacts / "samples.jsonl").read_text().splitlines()
-    metrics = {name: value for line in lines for name, value in json.loads(line)["metrics"].items()}
-    assert metrics["idle_power"] == 120
-    assert metrics["token_difference"] == 0
-    assert not {"energy_per_token", "mean_power"} & set(metrics)
+    assert idle == 120
+    assert why in sample["invalid"]
+    assert sample["metrics"] == {}
 
 
 @fault("Card", "no NVML, or no driver", "a usage error: the deployment's cards and how many there are", "-")

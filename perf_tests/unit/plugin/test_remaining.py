@@ -36,6 +36,7 @@ def test_every_kind_of_workload_takes_some_time(tmp_path):
         "online": {"num_prompts": 20, "rate": 4},
         "conversations": {"num_prompts": 20, "rate": 4, "turns": 3, "think_time": 1},
         "capacity": {"start_rate": 4, "seconds": 2, "probes": 4, "slo_ttft": 1, "slo_tpot": 1, "slo_share": 0.9},
+        "energy": {"batch_size": 8},
     }
     text = head(outputs=True) + "".join(workload(kind, kind, **fields) for kind, fields in kinds.items())
     assert all(nominal(cell.workload) > 0 for cell in cells(load(tmp_path, text)))

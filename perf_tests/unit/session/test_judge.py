@@ -13,6 +13,8 @@ from fixtures.engines.registry import ENGINES
 from fixtures.gate.verdict import Outcome
 from fixtures.hardware import host
 from fixtures.metrics import METRICS
+from perf_tests.fakes.deployments import head, workload
+from perf_tests.fakes.deployments import load as load_file
 from perf_tests.fakes.judging import commit, judge_beside
 from perf_tests.fakes.samples import sample
 from perf_tests.paths import ROOT
@@ -125,6 +127,16 @@ def test_decode_is_judged_once_as_observed_where_it_is(tmp_path, name, decode):
     (cell,) = (one for one in cells(deployment, [f"vllm/mixtral-8x7b/tp1/{name}"]) if one.workload.name == name)
     judged = {metric.name for metric in judge_beside(deployment, [cell], tmp_path).metrics(cell)}
     assert judged & {"tpot_p50", "decode_step", "decode_time"} == {decode}
+
+
+@pytest.mark.parametrize(("gated", "judged"), [((), {"energy_per_token"}), (("latency",), set())])
+def test_a_cell_that_is_measured_for_its_energy_is_judged_by_it_unless_a_deployment_chooses(tmp_path, gated, judged):
+    text = "".join(workload(kind, kind, batch_size=1, repetitions=1) for kind in ("energy", "batch"))
+    deployment = load_file(tmp_path, head(gated=gated) + text)
+    energy, batch = cells(deployment)
+    found = judge_beside(deployment, [energy, batch], tmp_path)
+    assert {metric.name for metric in found.metrics(energy)} == judged
+    assert "energy_per_token" not in {metric.name for metric in found.metrics(batch)}
 
 
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():

@@ -21,6 +21,7 @@ WORKLOADS = (
     Workload("online", "online", num_prompts=2, rate=1, **TOKENS),
     Workload("conversations", "conversations", num_prompts=2, rate=1, turns=2, **TOKENS),
     Workload("capacity", "capacity", seconds=2, slo_share=0.9, slo_ttft=1, slo_tpot=1, start_rate=7, **TOKENS),
+    Workload("energy", "energy", batch_size=2, max_seconds=9, **TOKENS),
     Workload("routing", "routing", num_prompts=2, **TOKENS),
 )
 

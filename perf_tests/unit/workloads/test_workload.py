@@ -13,6 +13,7 @@ pytestmark = pytest.mark.cpu
 BATCH = Workload("w", "batch", batch_size=8, input_len=32, output_len=64, repetitions=5)
 
 TALK = {"kind": "conversations", "turns": 3}
+ENERGY = {"kind": "energy", "batch_size": 2}
 CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "slo_ttft": 0.1, "slo_tpot": 0.01}
 
 
@@ -45,6 +46,9 @@ CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "
         (CAPACITY | {"slo_share": 1.5}, "slo_share is at most 1"),
         ({"slo_share": 0.5}, "slo_share is at most 1, of kind 'capacity'"),
         (CAPACITY | {"probes": 3}, "a search takes 4 or more"),
+        (ENERGY | {"max_seconds": 0}, "max_seconds must be positive for kind 'energy'"),
+        ({"max_seconds": 9.0}, "max_seconds needs kind 'energy'"),
+        (ENERGY | {"first_repetitions": 2}, "first_repetitions needs kind 'batch' or 'offline'"),
         (CAPACITY | {"seconds": 0}, "seconds must be positive for kind 'capacity'"),
         (CAPACITY | {"stream": False}, "and stream = true"),
     ],
@@ -62,6 +66,14 @@ def test_new_keys_leave_the_definition_of_older_workloads_alone():
     assert Workload("w", "offline", **traffic, stream=False).definition() == plain | {"stream": False}
     assert Workload("w", "offline", **traffic, concurrency=2).definition() == plain | {"concurrency": 2}
     assert Workload("w", "offline", **traffic, first_repetitions=9).definition() == plain
+
+
+def test_how_long_an_energy_may_take_is_no_part_of_what_it_is_of():
+    few, more = (
+        Workload("w", **ENERGY | {"max_seconds": seconds}, input_len=8, output_len=4) for seconds in (5.0, 9.0)
+    )
+    assert few.definition() == more.definition()
+    assert few.definition() == {"kind": "energy", "batch_size": 2, "input_len": 8, "output_len": 4}
 
 
 @pytest.mark.parametrize(
