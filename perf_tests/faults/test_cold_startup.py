@@ -66,7 +66,7 @@ def test_less_kv_cache_after_a_cold_boot_is_a_regression_which_cold_boots_alone_
     assert done.status == 1, done.text
     assert f"regression: cold_kv_capacity of {BLOCK}/cold-startup: " in done.text
     assert cold.verdicts()["cold-startup warm_kv_capacity"] == cold.verdicts()["startup kv_capacity"] == "pass"
-    assert cold.samples() == ["startup", *["cold-startup"] * 3]
+    assert cold.samples()[2:] == ["startup", *["cold-startup"] * 3], "beside those of the baseline"
     assert len(fake_engine.boots(cold.engine)) == 1 + 3 * 2
 
 
