@@ -89,6 +89,7 @@ def test_two_engines_are_cold_and_warm_in_turn_but_not_side_by_side(cold):
     assert done.status == 1, done.text
     assert cold.verdicts()["cold-startup cold_kv_capacity"] == "regression"
     assert cold.verdicts()["cold-startup warm_kv_capacity"] == "pass"
+    assert "not written" not in done.text, done.text
     own = [line["candidate"] for line in samples(cold)]
     assert own[:4] == [False, True, True, False]
     refused = cold.run_here(compared, "--side-by-side")
