@@ -27,7 +27,7 @@ def head(models: Sequence[str] = (TWIN,), **fields: Any) -> str:
 
 def workload(name: str, kind: str, **fields: Any) -> str:
     """One workload; of 8 tokens in and 8 out, where it has tokens, unless said otherwise."""
-    tokens = {} if kind == "startup" else {"input_len": 8, "output_len": 8}
+    tokens = {} if kind in ("startup", "cold-startup") else {"input_len": 8, "output_len": 8}
     return "\n[[workloads]]" + _lines({"name": name, "kind": kind} | tokens | fields)
 
 

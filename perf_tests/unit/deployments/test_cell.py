@@ -9,7 +9,7 @@ from fixtures.errors import UsageError
 from fixtures.gate.differences import differences
 from fixtures.hardware.fingerprint import fingerprint
 from fixtures.store import baseline
-from perf_tests.fakes.deployments import SPREAD, load
+from perf_tests.fakes.deployments import SPREAD, head, load, workload
 
 pytestmark = pytest.mark.cpu
 COPIES = """
@@ -31,6 +31,20 @@ batch_size = 1
 input_len = 32
 output_len = 8
 """
+
+
+def test_what_boots_by_itself_comes_last_and_asks_for_no_outputs(tmp_path):
+    text = head(outputs=True) + "".join(workload(name, name) for name in ("cold-startup", "startup"))
+    found = load(tmp_path, text)
+    assert [one.workload.name for one in cell.cells(found)] == ["startup", "outputs", "cold-startup"]
+    assert [one.workload.name for one in cell.cells(found, ["*/cold-startup"])] == ["cold-startup"]
+
+
+def test_the_caches_of_other_nodes_cannot_be_emptied(tmp_path):
+    with pytest.raises(
+        UsageError, match="'cold' empties the caches of this machine, not those of 2 nodes: leave it out"
+    ):
+        load(tmp_path, SPREAD + workload("cold", "cold-startup"))
 
 
 def test_two_engines_take_turns_model_by_model(tmp_path):

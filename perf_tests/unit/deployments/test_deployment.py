@@ -59,7 +59,7 @@ def test_a_users_deployment_needs_no_code(tmp_path):
             '"batch"',
             '"batches"',
             "kind: expected one of 'startup', 'outputs', 'batch', 'offline', 'online', 'conversations', 'capacity', 'energy', "
-            "'routing', found 'batches'",
+            "'routing', 'cold-startup', found 'batches'",
         ),
         ("batch_size = 1", "batch_size = 0", "batch_size must be positive"),
         ("output_len = 4", "output_len = 9000", "needs 9004 tokens, max_model_len is 4096"),

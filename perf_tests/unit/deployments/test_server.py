@@ -25,6 +25,11 @@ def shown(deployment):
     return fingerprint(deployment, cell.block, deployment.configuration(cell.block.model), [])
 
 
+def test_a_server_that_runs_already_is_not_booted_cold(tmp_path):
+    found = load(tmp_path, head(engines=["external"]) + SERVER + BATCH + workload("cold-startup", "cold-startup"))
+    assert [cell.workload.name for cell in cells(found)] == ["batch-1"]
+
+
 def test_a_server_is_measured_on_whatever_it_is_said_to_run_on(tmp_path):
     found = deployed(tmp_path, hardware="H200", devices=2, tensor_parallel=[2])
     assert found.external

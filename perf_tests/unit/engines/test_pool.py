@@ -11,13 +11,15 @@ import pytest
 from fixtures.deployments.cell import cells
 from fixtures.engines import boot
 from fixtures.engines.pool import LOST, Pool
+from fixtures.engines.registry import ENGINES
 from fixtures.errors import EngineError
 from fixtures.hardware.nvml import State
 from perf_tests.fakes import fake_engine
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.waiting import wait_until
 
-DEPLOYMENT = head(max_model_len=256, boot_timeout=30) + workload("startup", "startup")
+STARTUP = workload("startup", "startup")
+DEPLOYMENT = head(max_model_len=256, boot_timeout=30) + STARTUP
 
 
 @pytest.fixture
@@ -52,6 +54,43 @@ def test_a_server_apart_is_there_for_as_long_as_the_same_is_asked_for(pool, bloc
     assert len(fake_engine.boots(engine)) == 4
 
 
+@pytest.mark.cpu
+def test_a_server_with_its_own_caches_is_the_only_one_and_is_not_kept(pool, block, tmp_path):
+    measured = pool.server(block)
+    with pool.alone(block, tmp_path / "caches") as server:
+        assert measured.process.exit_status() is not None
+        assert pool.live == [server]
+    assert server.process.exit_status() is not None
+    with pool.alone(block, tmp_path / "caches") as another:
+        assert another.id != server.id
+    assert not pool.live
+
+
+@pytest.mark.cpu
+def test_caches_are_where_they_are_wanted_whatever_else_names_them(tmp_path, engine, block, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "of-the-shell"))
+    fake_engine.build(engine, "--compiles 0")
+    text = DEPLOYMENT.replace("devices", f'environment = {{ VLLM_CACHE_ROOT = "{tmp_path}/of-the-file" }}\ndevices', 1)
+    pool = Pool(load(tmp_path, text), tmp_path, {"vllm": engine}, [], lambda phase: None)
+    with pool.alone(block, tmp_path / "caches") as server:
+        recorded = server.variables
+    names = ENGINES["vllm"].releases.caches
+    assert {path.parent.name for path in (tmp_path / "caches").rglob("kernel")} == {name.lower() for name in names}
+    assert not list(tmp_path.glob("of-*"))
+    assert not {"TRITON_CACHE_DIR", "VLLM_CACHE_ROOT"} & set(recorded), "a temporary directory is nothing to compare"
+
+
+@pytest.mark.cpu
+def test_on_cards_a_server_with_its_own_caches_sizes_its_kv_cache_itself(tmp_path, engine):
+    deployment = load(tmp_path, head(["llama-3.1-8b"], hardware="H200", kv_cache_gib=30) + STARTUP)
+    (cell,) = cells(deployment)
+    pool = Pool(deployment, tmp_path, {"vllm": engine}, [], lambda phase: None)
+    with pool.alone(cell.block, tmp_path / "caches") as server:
+        assert server.spec.kv_cache_bytes == 0
+    assert pool.server(cell.block).spec.kv_cache_bytes == 30 * 2**30
+    pool.stop()
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("first", [{}, {"capture_routing": True}])
 def test_a_server_that_does_not_boot_costs_the_others_nothing(pool, block, engine, first):
@@ -79,7 +118,7 @@ def test_servers_apart_that_die_cost_the_measured_ones_nothing(pool, block, engi
 
 
 PAIR = head(["llama-3.1-8b-twin", "mixtral-8x7b-twin"], in_turn=True, max_model_len=256, boot_timeout=30)
-PAIR += 'dense_reference = "llama-3.1-8b-twin"\n' + workload("startup", "startup")
+PAIR += 'dense_reference = "llama-3.1-8b-twin"\n' + STARTUP
 
 
 @pytest.fixture

@@ -23,7 +23,16 @@ positive = st.floats(1e-6, 1e9)
 EXACT = ("completed", "input_tokens", "output_tokens", "model_error", "routed_tokens", "token_difference")
 # Better if higher, beside every throughput.
 HIGHER = (
-    *("kv_capacity", "goodput", "hbm_floor_share", "prefix_cache_hits", "acceptance_length", "acceptance_rate"),
+    *(
+        "kv_capacity",
+        "cold_kv_capacity",
+        "warm_kv_capacity",
+        "goodput",
+        "hbm_floor_share",
+        "prefix_cache_hits",
+        "acceptance_length",
+        "acceptance_rate",
+    ),
     *("cache_hit", "cache_hit_expected", "capacity", "capacity_low", "capacity_high"),
 )
 

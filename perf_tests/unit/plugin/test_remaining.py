@@ -31,6 +31,7 @@ def test_what_is_left_follows_from_what_was_needed(chosen):
 def test_every_kind_of_workload_takes_some_time(tmp_path):
     kinds = {
         "startup": {},
+        "cold-startup": {},
         "batch": {"batch_size": 8, "repetitions": 2},
         "offline": {"num_prompts": 100},
         "online": {"num_prompts": 20, "rate": 4},

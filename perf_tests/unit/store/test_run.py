@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cpu
 TOKENS = {"input_len": 4, "output_len": 4}
 WORKLOADS = (
     Workload("startup", "startup"),
+    Workload("cold-startup", "cold-startup"),
     Workload("batch", "batch", batch_size=2, **TOKENS),
     Workload("offline", "offline", num_prompts=2, **TOKENS),
     Workload("online", "online", num_prompts=2, rate=1, **TOKENS),
