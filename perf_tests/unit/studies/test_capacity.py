@@ -57,7 +57,7 @@ def test_a_table_has_a_line_for_each_server(monkeypatch, capsys):
     assert main(["--searches", "2", "--world", "short"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("2 searches each; aimed at: covered in 93%, within 4% to each side, 85 s at most")
-    assert [line.split()[0] for line in lines[3:]] == ["short"]
+    assert [line.split()[0] for line in lines[4:]] == ["short"]
 
 
 def test_a_server_that_there_is_not_is_refused(capsys):
