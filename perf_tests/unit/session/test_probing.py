@@ -10,9 +10,10 @@ from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
 from fixtures.models.model import Model
-from fixtures.session.measurer import Measurer
+from fixtures.session.measurer import WARM_REQUESTS_WITHOUT_CARD, Measurer
+from fixtures.session.warm_up import WARM_UP_PASSES, WITHOUT_CARD_TOKENS
 from perf_tests.fakes.deployments import head, load, workload
-from perf_tests.fakes.server_process import mock_server
+from perf_tests.fakes.server_process import mock_server, server_log
 
 pytestmark = pytest.mark.cpu
 
@@ -73,6 +74,17 @@ def test_a_capacity_lies_between_rates_that_kept_the_limits_and_rates_that_did_n
     assert points[0]["rate"] == 20
     assert sample.metrics["capacity_low"] <= sample.metrics["capacity"] <= sample.metrics["capacity_high"]
     assert all(one["output_throughput"] > 0 for one in points)
+
+
+def test_probes_have_prompts_of_their_own_and_a_warm_up_shorter_than_a_probe(tmp_path):
+    with mock_server(*QUICK, "--crowding", "1") as url:
+        sample = measured(tmp_path, url, workload("capacity", "capacity", **CAPACITY | {"start_rate": 60}))
+        log = server_log(url)
+    warm = [one for one in log if one["tokens"] == WITHOUT_CARD_TOKENS]
+    # Once, or again until a pass takes as long as the one before: this server doesn't tell what it compiles.
+    assert len(warm) in {WARM_REQUESTS_WITHOUT_CARD * passes for passes in range(1, WARM_UP_PASSES + 1)}
+    assert len({one["prompt"] for one in log}) == len(log) - len(warm) + WARM_REQUESTS_WITHOUT_CARD
+    assert len(log) - len(warm) >= sum(math.ceil(one["rate"] * CAPACITY["seconds"]) for one in sample.probes)
 
 
 def test_limits_that_no_rate_breaks_leave_the_capacity_unbounded_and_the_sample_invalid(tmp_path):

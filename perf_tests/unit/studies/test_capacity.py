@@ -6,12 +6,13 @@ import random
 import pytest
 
 from fixtures.studies import capacity
-from fixtures.studies.capacity import MOST_PROBES, WORLDS, Server, main, search
+from fixtures.studies.capacity import WORLDS, Server, main, of_other_patterns, search, truth, undisturbed
 
 pytestmark = pytest.mark.cpu
 
-# A short one: its capacity is of some ten requests a second.
-WORLD = dataclasses.replace(WORLDS[-1], name="short", slo_ttft=0.5, slo_tpot=0.02, noise=0.0, start=8)
+# A short one, whose capacity is of some 25 requests a second.
+WORKLOAD = dataclasses.replace(capacity.shipped(), seconds=3)
+WORLD = dataclasses.replace(WORLDS[1], name="short", workload=WORKLOAD, card=0.0, shared_host=False)
 
 
 def test_a_search_ends_between_rates_that_kept_the_limits_and_rates_that_did_not():
@@ -19,22 +20,46 @@ def test_a_search_ends_between_rates_that_kept_the_limits_and_rates_that_did_not
     found, probes, seconds = search(server, WORLD, random.Random(1))
     kept = [one.rate for one in probes if one.strain <= 1]
     broken = [one.rate for one in probes if one.strain > 1]
-    assert len(probes) <= MOST_PROBES
+    assert len(probes) <= WORKLOAD.probes
     assert min(kept) < found.rate < max(broken)
     assert found.low < found.rate < found.high
-    assert seconds > capacity.SECONDS * len(probes) * 0.8
+    assert seconds > WORKLOAD.seconds * len(probes) * 0.8
     assert search(server, WORLD, random.Random(1))[0] == found, "the same draws, the same search"
+
+
+def test_without_noise_the_share_crosses_where_the_strain_does(monkeypatch):
+    monkeypatch.setattr(capacity, "TRUTH_PROBES", 1)
+    server = Server.of(WORLD.model)
+    found = undisturbed(server, WORKLOAD, 25.0)
+    assert truth(server, WORLD, found) == pytest.approx(found, rel=0.05)
+
+
+def test_a_card_that_is_slower_as_a_whole_keeps_the_limits_at_as_much_lower_a_rate():
+    server = Server.of(WORLD.model)
+    alike = server.play(WORKLOAD, 8.0)
+    longer = dataclasses.replace(WORKLOAD, seconds=1.25 * WORKLOAD.seconds)
+    slower = server.play(longer, 8.0 / 1.25, slower=1.25)
+    stretched = [tuple(1.25 * value for value in dataclasses.astuple(one)) for one in alike]
+    assert [dataclasses.astuple(one) for one in slower] == [pytest.approx(one) for one in stretched]
+
+
+def test_other_patterns_have_capacities_of_their_own(monkeypatch):
+    monkeypatch.setattr(capacity, "PATTERNS", 3)
+    mean, spread = of_other_patterns(Server.of(WORLD.model), WORKLOAD, 25.0)
+    assert abs(mean) < 0.5
+    assert 0 < spread < 0.5
 
 
 def test_a_table_has_a_line_for_each_server(monkeypatch, capsys):
     monkeypatch.setattr(capacity, "WORLDS", (WORLD, dataclasses.replace(WORLD, name="another")))
     monkeypatch.setattr(capacity, "TRUTH_PROBES", 2)
+    monkeypatch.setattr(capacity, "PATTERNS", 2)
     assert main(["--searches", "2", "--world", "short"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("2 searches each, probes of 7 s, at most 7")
-    assert [line.split()[0] for line in lines[3:]] == ["short"]
+    assert lines[0].startswith("2 searches each; aimed at: covered in 93%, within 4% to each side, 85 s at most")
+    assert [line.split()[0] for line in lines[4:]] == ["short"]
 
 
 def test_a_server_that_there_is_not_is_refused(capsys):
     assert main(["--world", "nobody's"]) == 2
-    assert "expected a positive number and one of TPOT, dense" in capsys.readouterr().err
+    assert "expected a positive number and one of dense" in capsys.readouterr().err

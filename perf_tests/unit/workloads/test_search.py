@@ -4,10 +4,10 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.workloads.search import CLOSE, STRIDE, Probe, estimate, next_rate
+from fixtures.workloads.search import CLOSE, MOST_STRAIN, STEADY, STRIDE, WIDE, Probe, estimate, next_rate
 from fixtures.workloads.workload import LEAST_PROBES
 
 pytestmark = pytest.mark.cpu
@@ -30,6 +30,50 @@ def test_a_server_without_noise_is_found_from_either_side(capacity, off, slope):
     assert found.low <= capacity <= found.high
     assert found.rate == pytest.approx(capacity, rel=0.04)
     assert found.half_width <= CLOSE or len(probes) == 30
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(1, 1000), st.floats(0.3, 3), st.floats(0.01, 0.6), st.floats(1.6, 100))
+def test_a_cliff_is_closed_in_on(capacity, off, below, above):
+    """No probe is ever near the limits: each is between the sides, and they come closer by a fifth at least."""
+    cliff = searched(lambda rate: below if rate <= capacity else above, capacity * off, most=24)
+    kept, broken = ([one.rate for one in cliff if (one.strain <= 1) == side] for side in (True, False))
+    assert max(kept) <= capacity < min(broken) < 1.05 * max(kept)
+
+
+@given(st.lists(st.tuples(st.floats(0.8, 1.25), st.floats(0.5, 2)), min_size=4, max_size=7), st.floats(0.01, 100))
+def test_what_is_said_goes_with_the_unit_of_rates(tried, factor):
+    probes = [Probe(40.0, 0.9), Probe(44.0, 1.1), *(Probe(42 * off, strain) for off, strain in tried)]
+    plain = estimate(probes)
+    scaled = estimate([Probe(factor * one.rate, one.strain) for one in probes])
+    for name in ("rate", "low", "high"):
+        assert getattr(scaled, name) == pytest.approx(factor * getattr(plain, name), rel=0.01)
+    assert plain.low < plain.rate < plain.high
+
+
+@given(st.floats(0.05, 0.6), st.floats(1.001, 20), st.floats(10, 1000), st.floats(1.05, 3))
+def test_between_two_sides_the_next_is_nearer_to_the_one_with_less_strain(below, above, low, apart):
+    """One side at least is far from the limits: two that are near tell of a line already."""
+    probes = [Probe(low, below), Probe(low * apart, above)]
+    rate = next_rate(probes, low, MOST)
+    assert low < rate < low * apart
+    way = math.log(rate / low) / math.log(apart)
+    if max(below, 1 / MOST_STRAIN) * min(above, MOST_STRAIN) > 1:
+        assert way <= 0.5 + 1e-9
+    else:
+        assert way >= 0.5 - 1e-9
+
+
+def test_the_next_stays_close_to_the_limits_once_two_were_near_them():
+    probes = [Probe(30.0, 0.2), Probe(50.0, 3.0), Probe(40.0, 0.8), Probe(42.0, 1.2)]
+    found = estimate(probes)
+    assert next_rate(probes, 30.0, MOST) == pytest.approx(found.rate, rel=WIDE)
+    assert next_rate(probes, 30.0, MOST) != found.rate
+
+
+def test_no_machine_is_taken_to_be_steadier_than_it_can_be():
+    exact = estimate([Probe(rate, (rate / 100) ** 8) for rate in (96, 98, 100, 102, 104)])
+    assert exact.half_width > STEADY / math.sqrt(5)
 
 
 def test_a_search_takes_no_more_probes_than_it_may():

@@ -1,12 +1,14 @@
 """Workloads: what contradicts itself, what they are stored as, and which metrics they yield."""
 
 import dataclasses
+import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
+from fixtures.workloads.traffic import traffic
 from fixtures.workloads.workload import Workload
 
 pytestmark = pytest.mark.cpu
@@ -49,6 +51,8 @@ CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "
         (ENERGY | {"max_seconds": 0}, "max_seconds must be positive for kind 'energy'"),
         ({"max_seconds": 9.0}, "max_seconds needs kind 'energy'"),
         (ENERGY | {"first_repetitions": 2}, "first_repetitions needs kind 'batch' or 'offline'"),
+        ({"pattern": -1}, "pattern is 0 or more"),
+        ({"pattern": 0, "kind": "offline"}, "needs kind 'online' or 'capacity'"),
         (CAPACITY | {"seconds": 0}, "seconds must be positive for kind 'capacity'"),
         (CAPACITY | {"stream": False}, "and stream = true"),
     ],
@@ -174,7 +178,33 @@ def test_a_probe_is_online_traffic_of_its_own():
     first, second = given.probe(0, 10.0), given.probe(1, 10.0)
     assert (first.kind, first.num_prompts, first.rate) == ("online", 20, 10.0)
     first.validate("here")
-    assert first.name != second.name, "its arrivals are its own"
+    assert first.name != second.name, "its prompts are its own"
+
+
+@pytest.mark.parametrize("lengths", ["fixed", "sharegpt"])
+def test_all_probes_of_a_capacity_share_a_pattern_of_arrivals_each_at_its_pace(lengths):
+    given = Workload("c", input_len=80, output_len=40, lengths=lengths, **CAPACITY)
+    slow, fast = (traffic(given.probe(number, rate), 4096) for number, rate in enumerate((50.0, 100.0)))
+    assert (len(slow), len(fast)) == (100, 200)
+
+    def gaps(some):
+        return [later.at - one.at for one, later in itertools.pairwise(some[:100])]
+
+    scale = sum(gaps(slow)) / sum(gaps(fast))
+    assert gaps(slow) == pytest.approx([scale * gap for gap in gaps(fast)])
+    assert traffic(given.probe(5, 50.0), 4096) == slow
+    assert traffic(dataclasses.replace(given, name="other", slo_ttft=9.0).probe(0, 50.0), 4096) == slow
+    other = dataclasses.replace(given, pattern=1)
+    assert traffic(other.probe(0, 50.0), 4096) != slow
+    assert other.definition() != given.definition() == dataclasses.replace(given, pattern=0).definition()
+
+
+def test_a_pattern_is_of_traffic_at_a_rate_and_changes_its_definition():
+    plain = Workload("o", "online", rate=5, num_prompts=9, input_len=8, output_len=4)
+    patterned = dataclasses.replace(plain, pattern=0)
+    assert "pattern" not in plain.definition()
+    assert patterned.definition()["pattern"] == 0
+    assert traffic(plain, 4096) != traffic(patterned, 4096)
 
 
 def test_conversations_ask_once_for_each_turn_and_hold_all_of_them():
