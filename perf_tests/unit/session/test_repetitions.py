@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import statistics
 
 import pytest
@@ -12,7 +13,8 @@ from fixtures.client.load import run
 from fixtures.client.plan import plan
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
-from fixtures.engines.boot import attach
+from fixtures.engines.boot import Boot, attach
+from fixtures.engines.usage import usage
 from fixtures.errors import EngineError
 from fixtures.session.measurer import Measurer
 from fixtures.session.repetitions import FIRST_WARM, WARM, Repetitions, requests_of
@@ -220,6 +222,31 @@ def test_a_request_for_the_first_token_that_fails_fails_the_cell():
         found = Labelled(url)
     with pytest.raises(EngineError, match=r"^3 of 4 requests failed, most often: HTTP 500"):
         found.runs.refuse_failed()
+
+
+@pytest.mark.parametrize(("most", "accounted"), [(None, [True] * 6), (1, [True, False, False] * 2)])
+def test_one_by_one_only_the_first_of_those_ahead_is_accounted_for(monkeypatch, most, accounted):
+    """The processor's time of this process stands for a server's; what was late is accounted for as it was."""
+    monkeypatch.setattr(Boot, "usage", lambda self: usage([os.getpid()]))
+    with mock_server("--ttft", "0.01", "--gap", "0.01") as url:
+        server = attach(Server(url), "mock")
+
+        def requests(label):
+            late = LATE_SECONDS * (label in ("first/0", "first/1"))
+            return [dataclasses.replace(one, scheduled=-late) for one in plan(WORKLOAD, 1000, 64, label)]
+
+        runs = Repetitions(WORKLOAD, (3, 3), server, requests, lambda phase: None, run)
+        for i in range(2):
+            while runs.ahead(i, most):
+                pass
+            runs.measure(i)
+        runs.retry(lambda note: None)
+    assert [one.label for one in runs.firsts[0]][:2] == ["first/0 again", "first/1 again"]
+    assert [one.before is not None for own in runs.firsts for one in own] == accounted
+    assert all(one.before and one.after for one in runs.full)
+    assert [(one.before is None, one.host is None) for one in runs.all if one.before is None] == [
+        (True, True)
+    ] * accounted.count(False)
 
 
 LONG_NAMES = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=12)
