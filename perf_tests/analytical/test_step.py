@@ -22,6 +22,8 @@ pytestmark = pytest.mark.cpu
 
 BF16 = precision("bf16")
 MORE = 1 + 1e-9
+# Where weights are unpacked more tokens may take so much less time at most: larger tiles are fewer, and each unpacks all.
+FEWER_TILES = 1 / 0.85
 RATES = ("hbm_bandwidth", "bf16_flops", "fp8_flops", "fp32_flops", "link_bandwidth")
 OVERHEADS = (
     "kernel_seconds",
@@ -91,6 +93,11 @@ def between(rows, tp=1):
 def read(touched, size=32, hidden=16, weight_bytes=2):
     """Reading experts on CARD: their three matrices, and a start for each of their columns."""
     return touched * (3 * hidden * size * weight_bytes / 400 + 0.002 * (2 * size + hidden))
+
+
+def more(setup):
+    """What a step may take more than one of more tokens."""
+    return FEWER_TILES if setup.gpu.unpacks(setup.precision.of("experts")) else MORE
 
 
 def test_a_decode_step_by_hand():
@@ -266,18 +273,18 @@ def test_padding_that_is_not_routed_costs_no_more_than_if_it_were(setup, sequenc
         routed.attention,
         routed.communication,
     )
-    assert masked.experts <= routed.experts * MORE
+    assert masked.experts <= routed.experts * more(setup)
     if sequences == setup.parallel.replicas * step.padded(math.ceil(sequences / setup.parallel.replicas)):
         assert masked == routed
-    assert step.decode(setup, sequences + 1, context, False).total * MORE >= masked.total
+    assert step.decode(setup, sequences + 1, context, False).total * more(setup) >= masked.total
     assert step.hbm_floor(setup, sequences, context) <= masked.device * MORE
 
 
 @given(setups(), batches, st.integers(0, 50), contexts, st.integers(0, 5000))
 @settings(max_examples=60)
-def test_a_step_never_gets_faster_with_more_sequences_or_context(setup, sequences, more, context, longer):
+def test_a_step_never_gets_faster_with_more_sequences_or_context(setup, sequences, others, context, longer):
     before = step.decode(setup, sequences, context).total
-    assert step.decode(setup, sequences + more, context).total * MORE >= before
+    assert step.decode(setup, sequences + others, context).total * more(setup) >= before
     assert step.decode(setup, sequences, context + longer).total * MORE >= before
     for windowed in (0, 1000):
         layers = tuple(dataclasses.replace(layer, window=windowed) for layer in setup.architecture.layers)
@@ -285,7 +292,7 @@ def test_a_step_never_gets_faster_with_more_sequences_or_context(setup, sequence
         assert (
             step.decode(case, sequences, context + longer).total * MORE >= step.decode(case, sequences, context).total
         )
-        assert step.prefill(case, 2, context + longer).total * MORE >= step.prefill(case, 1, context).total
+        assert step.prefill(case, 2, context + longer).total * more(setup) >= step.prefill(case, 1, context).total
 
 
 @given(setups(), batches, contexts, st.sampled_from(RATES + EFFICIENCIES), st.floats(1, 100))

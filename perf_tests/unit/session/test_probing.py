@@ -88,9 +88,11 @@ def test_probes_have_prompts_of_their_own_and_a_warm_up_shorter_than_a_probe(tmp
 
 
 def test_limits_that_no_rate_breaks_leave_the_capacity_unbounded_and_the_sample_invalid(tmp_path):
-    with mock_server(*QUICK) as url:
-        sample = measured(
-            tmp_path, url, workload("capacity", "capacity", **CAPACITY | {"probes": 4, "slo_ttft": 5, "slo_tpot": 5})
-        )
+    wide = workload("capacity", "capacity", **CAPACITY | {"probes": 4, "slo_ttft": 5, "slo_tpot": 5})
+    for _ in range(5):  # on a busy machine the client is late now and then, which is said first
+        with mock_server(*QUICK) as url:
+            sample = measured(tmp_path, url, wide)
+        if not sample.invalid.startswith("the client"):
+            break
     assert sample.invalid.startswith("all 4 probes, 20 to 81.9 req/s, kept them")
     assert "capacity_high" not in sample.metrics, "infinite is no number"
