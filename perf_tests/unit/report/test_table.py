@@ -91,3 +91,16 @@ def test_values_of_an_invalid_boot_that_was_not_judged_are_marked():
     """As of a run that was interrupted before its verdicts."""
     found = table.rows({CELL: sample("b", "the client was late", latency=0.5)}, {})
     assert [(row.texts()[-1], row.markup) for row in found] == [("invalid", {"yellow": True})]
+
+
+def test_a_capacity_is_shown_with_its_interval():
+    cell = "vllm/llama-3.1-8b/tp1/capacity"
+    verdict = judge(METRICS["capacity"], 0.05, [39.5], [39.53])
+    found = table.rows(
+        {cell: sample(capacity=39.53, capacity_low=38.71, capacity_high=40.34)}, {(cell, "capacity"): verdict}
+    )
+    assert [(row.metric, row.texts()[2]) for row in found] == [
+        ("capacity", "39.53 req/s"),
+        ("capacity_low", "38.71 req/s"),
+        ("capacity_high", "40.34 req/s"),
+    ]
