@@ -205,13 +205,14 @@ def test_of_a_baseline_older_than_variables_nothing_is_said(bench):
     assert judge.changes(bench.cell, inheriting("2", OMP_NUM_THREADS="8")) == []
 
 
-def test_a_pace_that_no_stream_showed_is_invalid_and_never_an_improvement(bench):
+def test_a_pace_that_nothing_showed_is_invalid_and_never_an_improvement(bench):
     tpot, ratio = METRICS["tpot_p50"], {RATIO.name: 3.0}
     before = [sample(str(i), metrics={tpot.name: 0.01} | ratio) for i in range(3)]
     judge = bench.judge(before)
     unseen = "2 of 2 streams don't show their tokens one by one"
     for now, outcome, reason in (
         (sample("n", metrics=ratio, unseen=unseen), Outcome.INVALID, unseen),
+        (sample("n", metrics=ratio, invalid="a foreign process"), Outcome.INVALID, "a foreign process"),
         (sample("n", metrics=ratio), Outcome.INCONCLUSIVE, "the engine does not report tpot_p50"),
     ):
         judge.reference.judged.boots[bench.cell] = [now]
