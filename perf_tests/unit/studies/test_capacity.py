@@ -74,7 +74,7 @@ def test_a_table_has_a_line_for_each_server(monkeypatch, capsys):
 
 def test_a_server_that_there_is_not_is_refused(capsys):
     assert main(["--world", "nobody's"]) == 2
-    assert "expected a positive number, 0 or more, and one of dense" in capsys.readouterr().err
+    assert "expected a positive number, 0 or more, and one of 'dense', 'mixture', " in capsys.readouterr().err
 
 
 def test_another_draw_of_arrivals_is_another_search(monkeypatch, capsys):
