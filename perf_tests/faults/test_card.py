@@ -108,6 +108,8 @@ def test_the_counter_of_energy_moves_too_seldom(suite, cards, step, why):
     assert idle == 120
     assert why in sample["invalid"]
     assert sample["metrics"] == {}
+    assert suite.verdicts()["energy energy_per_token"] == "invalid"
+    assert sample["invalid"] in (suite.artifacts / "report.md").read_text()
 
 
 @fault("Card", "no NVML, or no driver", "a usage error: the deployment's cards and how many there are", "-")

@@ -37,6 +37,8 @@ def test_the_cold_boot_finds_no_caches_and_the_warm_one_what_it_left(cold):
     cold.boots_with(f"--compiles {LESS}")
     done = cold.run("--update-baselines")
     assert done.status == 0, done.text
+    assert f"{BLOCK}/cold-startup: measured" in done.text
+    assert "2 of 2 cells" in done.text
     assert cold.samples() == ["startup", "cold-startup"]
     (sample,) = samples(cold)
     found = sample["metrics"]
@@ -96,6 +98,23 @@ def test_two_engines_are_cold_and_warm_in_turn_but_not_side_by_side(cold):
     refused = cold.run_here(compared, "--side-by-side")
     assert refused.status == 4
     assert f"--side-by-side: {BLOCK}/cold-startup is measured while nothing else is up" in refused.text
+
+
+@pytest.mark.faults
+def test_models_that_are_measured_in_turn_boot_no_more_often_than_elsewhere(cold):
+    models = head(["llama-3.1-8b-twin", "mixtral-8x7b-twin"], in_turn=True, max_model_len=256, gated=GATED)
+    cold.deployment.write_text(models + 'dense_reference = "llama-3.1-8b-twin"\n' + CELLS)
+    done = cold.run()
+    assert done.status == 0, done.text
+    assert len(fake_engine.boots(cold.engine)) == 2 + 2 * 2
+
+
+@pytest.mark.faults
+def test_alone_in_a_run_an_ordinary_boot_of_each_engine_reads_the_disk_first(cold):
+    candidate = fake_engine.build(cold.directory / "candidate", "--compiles 0")
+    done = cold.run(f"--compare-engine-env=vllm={candidate}", "--cells=*/cold-startup")
+    assert done.status == 0, done.text
+    assert [len(fake_engine.boots(one)) for one in (cold.engine, candidate)] == [1 + 2, 1 + 2]
 
 
 @pytest.mark.parametrize(

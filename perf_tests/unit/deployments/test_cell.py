@@ -47,6 +47,20 @@ def test_the_caches_of_other_nodes_cannot_be_emptied(tmp_path):
         load(tmp_path, SPREAD + workload("cold", "cold-startup"))
 
 
+def test_what_boots_by_itself_leaves_models_that_are_measured_in_turn_together(tmp_path):
+    models = ["llama-3.1-8b-twin", "mixtral-8x7b-twin"]
+    text = head(models, in_turn=True) + 'dense_reference = "llama-3.1-8b-twin"\n'
+    for kind in ("cold-startup", "routing", "startup"):
+        text += workload(kind, kind, num_prompts=1)
+    found = [(one.workload.kind, one.block.model) for one in cell.cells(load(tmp_path, text))]
+    assert found == [
+        *(("startup", model) for model in models),
+        ("cold-startup", models[0]),
+        ("routing", models[1]),
+        ("cold-startup", models[1]),
+    ]
+
+
 def test_two_engines_take_turns_model_by_model(tmp_path):
     found = load(tmp_path, SPREAD.replace("[[models]]", "[[models]]\nname = 'llama-3.1-8b'\n[[models]]", 1))
     assert [one.block.id for one in cell.cells(found)] == [

@@ -67,6 +67,16 @@ def test_a_server_with_its_own_caches_is_the_only_one_and_is_not_kept(pool, bloc
 
 
 @pytest.mark.cpu
+def test_caches_that_cannot_be_made_are_told_as_a_boot_that_failed(pool, block, tmp_path):
+    (tmp_path / "full").write_text("")
+    with (
+        pytest.raises(EngineError, match=r"^the server cannot be started: .*full/vllm_cache_root"),
+        pool.alone(block, tmp_path / "full"),
+    ):
+        pass
+
+
+@pytest.mark.cpu
 def test_caches_are_where_they_are_wanted_whatever_else_names_them(tmp_path, engine, block, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "of-the-shell"))
     fake_engine.build(engine, "--compiles 0")

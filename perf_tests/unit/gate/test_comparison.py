@@ -297,6 +297,15 @@ def test_what_is_derived_is_judged_where_nothing_observes_it(tmp_path):
         assert [name for _, name in compared(path, path)[0]] == [judged]
 
 
+def test_energy_is_judged_in_cells_that_are_measured_for_it(tmp_path):
+    for kind, judged in (("energy", {"energy_per_token": Outcome.REGRESSION}), ("online", {})):
+        files = [
+            results(tmp_path / f"{name}.json", {"x": dealt({"energy_per_token": [value] * 3})}, workload={"kind": kind})
+            for name, value in (("a", 1.0), ("b", 1.1))
+        ]
+        assert {name: verdict.outcome for (_, name), verdict in compared(*files)[0].items()} == judged
+
+
 def test_a_direction_is_not_of_what_this_suite_judges_anyway(tmp_path):
     path = results(tmp_path / "a.json", {"x": dealt({"latency": [1.0] * 3})})
     with pytest.raises(UsageError, match="--direction: latency: no benchmark"):

@@ -139,6 +139,27 @@ def test_a_cell_that_is_measured_for_its_energy_is_judged_by_it_unless_a_deploym
     assert "energy_per_token" not in {metric.name for metric in found.metrics(batch)}
 
 
+@pytest.mark.parametrize(
+    ("machine", "baseline", "against"),
+    [("a", 2.17, "against 4 boots"), ("new", 2.2, "against 2 other machines")],
+)
+def test_energy_is_held_against_boots_of_its_own_machine_as_times_are(tmp_path, machine, baseline, against):
+    """Cards of the same kind differ by 2 to 3%."""
+    deployment = load_file(tmp_path, head() + workload("energy", "energy", batch_size=1))
+    (cell,) = cells(deployment)
+    judge, energy = judge_beside(deployment, [cell], tmp_path), METRICS["energy_per_token"]
+
+    def boot(name, host_id, joules):
+        return sample(name, host_id=host_id, metrics={energy.name: joules}, provenance={"instruction_set": "avx2"})
+
+    commit(judge, {cell: [boot(str(i), "ab"[i % 2], (2.17, 2.23)[i % 2]) for i in range(8)]})
+    judge.read_baselines()
+    judge.reference.judged.boots[cell] = [boot("now", machine, 2.2)]
+    found = judge.verdict(cell, energy, judge.trial([cell]))
+    assert found.baseline == pytest.approx(baseline)
+    assert against in found.reason
+
+
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     # What --strict-baselines would find, but for the kind of processor: that of the next machine isn't known.
     chosen = load("cpu", ENGINES).on("avx512_bf16", 2)
@@ -205,13 +226,14 @@ def test_of_a_baseline_older_than_variables_nothing_is_said(bench):
     assert judge.changes(bench.cell, inheriting("2", OMP_NUM_THREADS="8")) == []
 
 
-def test_a_pace_that_no_stream_showed_is_invalid_and_never_an_improvement(bench):
+def test_a_pace_that_nothing_showed_is_invalid_and_never_an_improvement(bench):
     tpot, ratio = METRICS["tpot_p50"], {RATIO.name: 3.0}
     before = [sample(str(i), metrics={tpot.name: 0.01} | ratio) for i in range(3)]
     judge = bench.judge(before)
     unseen = "2 of 2 streams don't show their tokens one by one"
     for now, outcome, reason in (
         (sample("n", metrics=ratio, unseen=unseen), Outcome.INVALID, unseen),
+        (sample("n", metrics=ratio, invalid="a foreign process"), Outcome.INVALID, "a foreign process"),
         (sample("n", metrics=ratio), Outcome.INCONCLUSIVE, "the engine does not report tpot_p50"),
     ):
         judge.reference.judged.boots[bench.cell] = [now]

@@ -22,6 +22,7 @@ from fixtures.hardware import energy, host, nvml
 from fixtures.hardware.nvml import Card, State
 from fixtures.session import measurer
 from fixtures.session.measurer import Measurer
+from fixtures.session.metering import Metered
 from fixtures.session.warm_up import WARM_UP_PASSES
 from fixtures.workloads.sharegpt import SALT_TOKENS, Conversation, Dataset
 from perf_tests.fakes.deployments import head, load, workload
@@ -254,6 +255,22 @@ def test_a_cell_of_energy_tells_it_or_why_not(tmp_path, monkeypatch, step, inval
         found = Measurer(chosen, CARDS).measure(cell, attach(Server(url), "mock"))
     assert found.invalid.startswith(invalid) if invalid else not found.invalid
     assert set(found.metrics) == (set() if invalid else {"energy_per_token", "mean_power"})
+
+
+def test_batches_whose_energy_is_metered_have_connections_as_the_workload_says(tmp_path, monkeypatch):
+    asked = []
+
+    def metered(target, *others):
+        asked.append(target.new_connections)
+        return Metered({}, "")
+
+    monkeypatch.setattr("fixtures.session.measurer.metered", metered)
+    text = "".join(workload(f"energy-{i}", "energy", batch_size=1, new_connections=bool(i)) for i in (0, 1))
+    chosen = load(tmp_path, head() + text)
+    with mock_server(*QUICK) as url:
+        for cell in cells(chosen):
+            Measurer(chosen, []).measure(cell, attach(Server(url), "mock"))
+    assert asked == [False, True]
 
 
 def test_idle_power_is_that_of_all_cards_once_they_have_been_idle(tmp_path, monkeypatch):

@@ -34,6 +34,18 @@ def test_without_noise_the_share_crosses_where_the_strain_does(monkeypatch):
     assert truth(server, WORLD, found) == pytest.approx(found, rel=0.05)
 
 
+def test_a_share_that_is_just_kept_up_to_the_last_rate_crosses_beyond_it(monkeypatch):
+    monkeypatch.setattr(capacity, "TRUTH_PROBES", 1)
+    late, edge = WORKLOAD.slo_ttft + 1, 1.09 * 100
+
+    def probe(_server, _world, rate, _rng):
+        beyond = 1 if rate < edge else 2
+        return [(late if i < beyond else 0.0, 0.0) for i in range(10)], 1.0
+
+    monkeypatch.setattr(Server, "probe", probe)
+    assert edge / 1.03 < truth(Server.of(WORLD.model), WORLD, 100.0) <= edge
+
+
 def test_a_card_that_is_slower_as_a_whole_keeps_the_limits_at_as_much_lower_a_rate():
     server = Server.of(WORLD.model)
     alike = server.play(WORKLOAD, 8.0)
@@ -62,7 +74,7 @@ def test_a_table_has_a_line_for_each_server(monkeypatch, capsys):
 
 def test_a_server_that_there_is_not_is_refused(capsys):
     assert main(["--world", "nobody's"]) == 2
-    assert "expected a positive number, 0 or more, and one of dense" in capsys.readouterr().err
+    assert "expected a positive number, 0 or more, and one of 'dense', 'mixture', " in capsys.readouterr().err
 
 
 def test_another_draw_of_arrivals_is_another_search(monkeypatch, capsys):
