@@ -49,6 +49,7 @@ CAPACITY = {"kind": "capacity", "seconds": 2.0, "probes": 6, "slo_share": 0.9, "
         ({"slo_share": 0.5}, "slo_share is at most 1, of kind 'capacity'"),
         (CAPACITY | {"probes": 3}, "a search takes 4 or more"),
         (ENERGY | {"max_seconds": 0}, "max_seconds must be positive for kind 'energy'"),
+        (ENERGY | {"max_seconds": 601}, "max_seconds must be at most 600"),
         ({"max_seconds": 9.0}, "max_seconds needs kind 'energy'"),
         (ENERGY | {"first_repetitions": 2}, "first_repetitions needs kind 'batch' or 'offline'"),
         ({"pattern": -1}, "pattern is 0 or more"),
