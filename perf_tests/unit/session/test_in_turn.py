@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import os
 
 import pytest
 
 from fixtures.deployments.cell import cells
 from fixtures.deployments.server import Server
-from fixtures.engines.boot import attach
+from fixtures.engines.boot import Boot, attach
+from fixtures.engines.usage import usage
 from fixtures.errors import EngineError, EngineHung, UsageError
 from fixtures.gate.verdict import Outcome
 from fixtures.hardware.nvml import Card, State
@@ -313,3 +315,25 @@ def test_the_memory_beside_an_engine_that_fails_is_not_told(tmp_path, monkeypatc
         card = Card(0, "NVIDIA H200", 141 * 2**30, 0, 0)
         found, _ = Measurer(deployment, [card]).measure_in_turn(seats, plain_rounds)
     assert ("peak_memory" in found.metrics) == told
+
+
+@pytest.mark.parametrize(("tells", "shared"), [(True, 1), (False, 0)])
+def test_two_engines_on_cards_share_cores_once_it_is_known_what_runs(tmp_path, monkeypatch, tells, shared):
+    """The test's own process stands for both servers; one that doesn't tell what its threads run for has no busiest."""
+    given = []
+    monkeypatch.setattr(measurer, "share_cores", given.append)
+    monkeypatch.setattr(measurer.nvml, "states", lambda _: [State(0, 50 * 2**30, 2)])
+    monkeypatch.setattr(measurer, "_machine", lambda on_cards: {})
+    monkeypatch.setattr(Boot, "usage", lambda self: usage([os.getpid()]) if tells else None)
+    deployment = chosen(tmp_path)
+    cell = next(one for one in cells(deployment) if one.workload.kind == "batch")
+    with mock_server(*QUICK) as one, mock_server(*QUICK) as other:
+        seats = [Seat(cell, attach(Server(url), "mock")) for url in (one, other)]
+        card = Card(0, "NVIDIA H200", 141 * 2**30, 0, 0)
+        measured = Measurer(deployment, [card])
+        for beside in (seats, seats[:1]):  # one alone shares its cores with nobody
+            measured.measure_in_turn(beside, plain_rounds)
+    assert len(given) == shared
+    for readings in given:
+        assert [len(one.servers) for one in readings] == [2, 2, 2]
+        assert readings[0].at < readings[1].at < readings[2].at
