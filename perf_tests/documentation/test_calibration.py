@@ -189,9 +189,12 @@ def test_of_unpacking_it_is_what_weight_only_formats_took():
     assert shipped.error == pytest.approx(found.error, abs=5e-4)
 
 
-@pytest.mark.parametrize(("tokens", "traced"), [(8, 137.7e-6), (32, 199.6e-6), (128, 296.6e-6), (256, 365.3e-6)])
-def test_experts_in_mxfp4_take_what_a_trace_of_them_shows(tokens, traced):
-    """Within 5%, by kernels of other models that NVIDIA measured.
+@pytest.mark.parametrize(
+    ("tokens", "traced", "within"),
+    [(1, 48.7e-6, 0.2), (8, 137.7e-6, 0.05), (32, 199.6e-6, 0.05), (128, 296.6e-6, 0.05), (256, 365.3e-6, 0.05)],
+)
+def test_experts_in_mxfp4_take_what_a_trace_of_them_shows(tokens, traced, within):
+    """Within 5% but for a single token, by kernels of other models that NVIDIA measured.
 
     gpt-oss-20b on one H200, vLLM 0.33.0 with Marlin's kernels, per layer and decode step: both products, aligning, choosing,
     SwiGLU and the sum (docs/model.md).
@@ -199,7 +202,7 @@ def test_experts_in_mxfp4_take_what_a_trace_of_them_shows(tokens, traced):
     setup = calibrate._setup("gpt-oss-20b", "h200", "mxfp4", Parallel())
     layer = setup.architecture.layers[0]
     touched = layer.experts * (1 - (1 - layer.top_k / layer.experts) ** tokens)
-    assert expert_kernel(setup, layer, tokens, touched) == pytest.approx(traced, rel=0.05)
+    assert expert_kernel(setup, layer, tokens, touched) == pytest.approx(traced, rel=within)
 
 
 @pytest.mark.parametrize("platform", [calibrate.NEWEST_VLLM, calibrate.SGLANG])
