@@ -97,7 +97,7 @@ def read(touched, size=32, hidden=16, weight_bytes=2):
 
 def more(setup):
     """What a step may take more than one of more tokens."""
-    return FEWER_TILES if setup.gpu.unpacks(setup.precision.of("experts")) else MORE
+    return FEWER_TILES if setup.unpacks else MORE
 
 
 def test_a_decode_step_by_hand():

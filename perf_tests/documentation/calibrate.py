@@ -110,7 +110,7 @@ class Point:
     @property
     def unpacks(self) -> bool:
         """Whether kernels have to unpack its weights, those of experts at least."""
-        return self.setup.gpu.unpacks(self.setup.precision.of("experts"))
+        return self.setup.unpacks
 
     @property
     def sustained(self) -> bool:
@@ -422,22 +422,19 @@ def uncertainty_on_several_gpus() -> Uncertainty:
     return Uncertainty(quantile(found, COVERAGE_ON_SEVERAL), len(found), "published")
 
 
-def of_unpacking(hosts: Callable[[str], dict[str, HostTerm]]) -> dict[tuple[str, ...], float]:
-    """Errors of times and rates of weight-only formats, as :func:`cell_errors` has them, with the platform ahead.
+def of_unpacking(hosts: Callable[[str], dict[str, HostTerm]]) -> dict[str, dict[tuple[str, ...], float]]:
+    """Errors of times and rates of weight-only formats by platform, as :func:`cell_errors` has them.
 
     Of every release on one card; ``hosts`` has a platform's host terms by card.
     """
     points = {VLLM: recorded(VLLM), NEWEST_VLLM: _locked(NEWEST_VLLM), SGLANG: _locked(SGLANG)}
-    found = {}
-    for platform, every in points.items():
-        own = [p for p in every if p.unpacks and p.workload.kind != "startup"]
-        found |= {(platform, *key): by for key, by in cell_errors(own, hosts(platform)).items()}
-    return found
+    timed = {name: [p for p in every if p.unpacks and p.workload.kind != "startup"] for name, every in points.items()}
+    return {platform: cell_errors(own, hosts(platform)) for platform, own in timed.items()}
 
 
 def uncertainty_of_unpacking(hosts: Callable[[str], dict[str, HostTerm]]) -> Uncertainty:
     """Of times of weight-only formats."""
-    found = of_unpacking(hosts).values()
+    found = [by for cells in of_unpacking(hosts).values() for by in cells.values()]
     return Uncertainty(quantile(found), len(found), "unpacked")
 
 

@@ -119,10 +119,9 @@ def coverage(level: float) -> list[tuple[str, int, int]]:
             own = cells(platform)
             left_out = [(one, [two for two in own if two is not one and two.metric == one.metric]) for one in own]
             rows.append((f"{name}: left out{of}", *_inside(left_out, level)))
-    unpacked = list(calibrate.of_unpacking(calibrate.on_one_card).values())
-    beside = [[two for j, two in enumerate(unpacked) if j != i] for i in range(len(unpacked))]
-    inside = sum(abs(one) <= quantile(others, level) for one, others in zip(unpacked, beside, strict=True))
-    rows.append(("weight-only formats: left out", inside, len(unpacked)))
+    unpacked = of_weight_only()
+    left_out = [(one, [two for two in unpacked if two is not one]) for one in unpacked]
+    rows.append(("weight-only formats: left out", *_inside(left_out, level)))
     for platform, name in ENGINE_NAMES.items():
         for card in ("h100", "h200"):
             known = [one for one in same_card(platform) if one.card != card]
@@ -140,6 +139,12 @@ def of_locked(platform: str) -> tuple[Error, ...]:
     """Cells of the locked release on one H200, by constants that were fitted to another's boots."""
     name = calibrate.NEWEST_VLLM if platform == VLLM else platform
     return _errors(name, calibrate.of_locked(name))
+
+
+def of_weight_only() -> tuple[Error, ...]:
+    """Cells of weight-only formats under either engine, that no constant was fitted to."""
+    found = calibrate.of_unpacking(calibrate.on_one_card)
+    return tuple(one for platform, cells in found.items() for one in _errors(platform, cells))
 
 
 def _beside(errors: Iterable[Error], known: Sequence[Error]) -> list[tuple[Error, list[Error]]]:
