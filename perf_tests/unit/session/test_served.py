@@ -161,13 +161,27 @@ def test_what_lies_between_server_and_client_is_the_wire_and_a_millisecond(beyon
         Record(at, 2, sent=at + 0.5, chunks=[at + 0.6 + beyond, at + 0.7], prompt_tokens=10, completion_tokens=2)
         for at in (0.0, 1.0)
     ]
-    found = Served(COUNTED, records, 0.005)
+    found = Served(COUNTED, [records], 0.005)
     assert found.metrics["ttft_beyond_server"] == pytest.approx(beyond)
     assert bool(found.disagreement(ONLINE_CELL)) == said
     assert not found.disagreement(dataclasses.replace(ONLINE_CELL, kind="batch")), (
         "arrivals at once wait for the front end"
     )
     assert not found.disagreement(ONLINE_CELL, alone=False), "so does everything on cores that the client shares"
+
+
+@pytest.mark.parametrize(("beyond", "said"), [(0.0089, False), (0.0091, True)], ids=str)
+def test_so_are_the_streams_that_were_written_first(beyond, said):
+    """The second request's first token is written 6 ms after that of the stream beside it, which the mean has 3 of."""
+    first, second = 0.1 + beyond, 0.2 + beyond
+    records = [
+        Record(0, 3, sent=0.0, chunks=[first, second - 0.006, second + 0.1], prompt_tokens=10, completion_tokens=2),
+        Record(0.1, 2, sent=0.1, chunks=[second, second + 0.1], prompt_tokens=10, completion_tokens=2),
+    ]
+    found = Served(COUNTED, [records], 0.005)
+    assert found.metrics["ttft_beyond_server"] == pytest.approx(beyond)
+    assert found.metrics["ttft_delivery"] == pytest.approx(0.003)
+    assert bool(found.disagreement(ONLINE_CELL)) == said
 
 
 def test_what_is_expected_is_one_of_what_is_counted(tmp_path):
