@@ -75,6 +75,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
 
+    def connection_lost(self, error: Exception | None) -> None:
+        if stream := self.server.streams.pop(self.transport, None):
+            stream.abort()
+
     def data_received(self, data: bytes) -> None:
         received = time.monotonic()
         self.buffer += data
@@ -103,7 +107,9 @@ class MockServer:
         self.started = args.started or time.time()
         self.leaked: list[bytes] = []
         self.counted = EngineMetrics(args)
-        self.in_flight = 0
+        self.in_flight = self.told_in_flight = 0
+        # Those that are written, by their connection.
+        self.streams: dict[Any, Stream] = {}
         self.cached: set[tuple[int, ...]] = set()
         # The response that was begun last on each connection.
         self.latest: weakref.WeakKeyDictionary[Any, Replay] = weakref.WeakKeyDictionary()
@@ -163,6 +169,12 @@ class MockServer:
             labels = f'block_size="{size}",cache_dtype="auto",enable_prefix_caching="{caching}",engine="0"'
             labels += ',prefix_cache_retention_interval="0"' if self.args.cache_prompts else ""
             lines += ["# TYPE vllm:cache_config_info gauge", f"vllm:cache_config_info{{{labels}}} 1.0"]
+        if self.args.counts == "vllm":
+            # As of the last step: requests that are aborted make none.
+            told = {"running": self.told_in_flight, "waiting": 0}
+            lines += [
+                f'vllm:num_requests_{state}{{engine="0",model_name="m"}} {count}' for state, count in told.items()
+            ]
         return "\n".join([*lines, *self.counted.lines()]) + "\n"
 
     def hits(self, prompt: list[int]) -> int:
@@ -307,7 +319,10 @@ class Stream:
         self.prompt_tokens, self.hits = len(self.prompt), server.hits(self.prompt)
         self.tokens = request["max_tokens"]
         self.chunks = -(-self.tokens // server.args.tokens_per_chunk)
+        self.aborted = False
+        server.streams[transport] = self
         server.in_flight += 1
+        server.told_in_flight = server.in_flight
         pace = (SLOWER if fault == "slow" else 1) * (1 + server.args.crowding * (server.in_flight - 1))
         self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
@@ -328,7 +343,13 @@ class Stream:
     def later(self, after: float) -> None:
         not_before(self.received + after, self.step)
 
+    def abort(self) -> None:
+        self.aborted = True
+        self.server.in_flight -= 1
+
     def step(self) -> None:
+        if self.aborted:
+            return
         i, now = len(self.written), time.monotonic()  # the client may have it before a write returns
         fault = self.fault if i == min(2, self.chunks - 1) else ""
         if fault == "cut":
@@ -390,7 +411,9 @@ class Stream:
         self.server.counted.ended(self.prompt_tokens, self.tokens, self.received, self.written, True)
 
     def end(self) -> None:
+        del self.server.streams[self.transport]
         self.server.in_flight -= 1
+        self.server.told_in_flight = self.server.in_flight
         fault = self.fault
         if fault != "no-done":
             self.write(b"data: [DONE]\n\n")

@@ -12,6 +12,7 @@ from fixtures.engines.boot import attach
 from fixtures.models.model import Model
 from fixtures.session.measurer import WARM_REQUESTS_WITHOUT_CARD, Measurer
 from fixtures.session.warm_up import WARM_UP_PASSES, WITHOUT_CARD_TOKENS
+from fixtures.workloads.search import FAR
 from perf_tests.fakes.deployments import head, load, workload
 from perf_tests.fakes.server_process import mock_server, server_log
 
@@ -85,6 +86,21 @@ def test_probes_have_prompts_of_their_own_and_a_warm_up_shorter_than_a_probe(tmp
     assert len(warm) in {WARM_REQUESTS_WITHOUT_CARD * passes for passes in range(1, WARM_UP_PASSES + 1)}
     assert len({one["prompt"] for one in log}) == len(log) - len(warm) + WARM_REQUESTS_WITHOUT_CARD
     assert len(log) - len(warm) >= sum(math.ceil(one["rate"] * CAPACITY["seconds"]) for one in sample.probes)
+
+
+def test_a_probe_far_above_is_cut_off_where_the_server_tells_when_it_is_idle(tmp_path):
+    far = workload("capacity", "capacity", **CAPACITY | {"start_rate": 400, "slo_ttft": 0.1})
+    firsts = []
+    for told in (("--counts", "vllm"), ()):
+        with mock_server(*QUICK, "--crowding", "1", "--version", "0.32.0", *told) as url:
+            firsts.append(measured(tmp_path, url, far).probes[0])
+            log = server_log(url)
+        sent = [one for one in log if one["tokens"] not in (1, WITHOUT_CARD_TOKENS)]
+        unanswered = sum(len(one["written"]) < one["tokens"] for one in sent)
+        assert bool(unanswered) == bool(told)
+        assert any(one["tokens"] == 1 for one in log) == bool(told), "one token asks whether it is idle"
+    assert firsts[0] == {"rate": 400, "strain": None, "tpot_p50": None, "output_throughput": None}
+    assert firsts[1]["strain"] > FAR
 
 
 def test_limits_that_no_rate_breaks_leave_the_capacity_unbounded_and_the_sample_invalid(tmp_path):

@@ -1,12 +1,28 @@
 """The search for a capacity on servers that the analytical model plays."""
 
 import dataclasses
+import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fixtures.analytical.schedule import Stream
+from fixtures.client.strain import cutoff, strain
 from fixtures.studies import capacity
-from fixtures.studies.capacity import WORLDS, Server, main, of_other_patterns, search, truth, undisturbed
+from fixtures.studies.capacity import (
+    WORLDS,
+    Server,
+    main,
+    of_other_patterns,
+    outcome,
+    reached,
+    search,
+    truth,
+    undisturbed,
+)
+from fixtures.workloads.search import FAR
 
 pytestmark = pytest.mark.cpu
 
@@ -23,7 +39,7 @@ def test_a_search_ends_between_rates_that_kept_the_limits_and_rates_that_did_not
     assert len(probes) <= WORKLOAD.probes
     assert min(kept) < found.rate < max(broken)
     assert found.low < found.rate < found.high
-    assert seconds > WORKLOAD.seconds * len(probes) * 0.8
+    assert seconds > WORKLOAD.seconds * 0.8 * sum(one.strain < math.inf for one in probes)
     assert search(server, WORLD, random.Random(1))[0] == found, "the same draws, the same search"
 
 
@@ -40,10 +56,35 @@ def test_a_share_that_is_just_kept_up_to_the_last_rate_crosses_beyond_it(monkeyp
 
     def probe(_server, _world, rate, _rng):
         beyond = 1 if rate < edge else 2
-        return [(late if i < beyond else 0.0, 0.0) for i in range(10)], 1.0
+        return [Stream(0.0, late if i < beyond else 0.0, 0.0) for i in range(10)]
 
     monkeypatch.setattr(Server, "probe", probe)
     assert edge / 1.03 < truth(Server.of(WORLD.model), WORLD, 100.0) <= edge
+
+
+STREAMS = st.lists(st.builds(Stream, st.floats(0, 7), st.floats(0.01, 5), st.floats(0.001, 1)), min_size=1, max_size=40)
+
+
+@given(STREAMS, st.sampled_from([0.5, 0.9, 1.0]), st.integers(1, 64))
+def test_a_cutoff_is_reached_by_no_probe_that_is_not_beyond_it(streams, share, tokens):
+    ended = reached(cutoff([tokens] * len(streams), 0.5, 0.1, share, FAR), streams, tokens)
+    whole = strain([(one.ttft, one.tpot if tokens > 1 else math.nan) for one in streams], 0.5, 0.1, share)
+    assert ended == math.inf or whole > FAR
+    # Of first tokens alone all that are beyond are known.
+    quick = [dataclasses.replace(one, tpot=0.0) for one in streams]
+    ended = reached(cutoff([tokens] * len(quick), 0.5, 0.1, share, FAR), quick, tokens)
+    assert (ended < math.inf) == (strain([(one.ttft, 0.0) for one in quick], 0.5, 0.1, share) > FAR)
+
+
+def test_a_probe_far_above_the_capacity_is_cut_off_long_before_its_last_answer():
+    server = Server.of(WORLD.model)
+    near, far = (server.play(WORKLOAD, rate) for rate in (25.0, 100.0))
+    found, seconds = outcome(WORKLOAD, far)
+    assert found == math.inf
+    assert seconds < 0.5 * max(one.at + one.ttft for one in far)
+    found, seconds = outcome(WORKLOAD, near)
+    assert 1 / FAR < found < FAR
+    assert seconds > max(one.at + one.ttft for one in near)
 
 
 def test_a_card_that_is_slower_as_a_whole_keeps_the_limits_at_as_much_lower_a_rate():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.workloads.search import CLOSE, MOST_STRAIN, STEADY, STRIDE, WIDE, Probe, estimate, next_rate
+from fixtures.workloads.search import CLOSE, FAR, STEADY, STRIDE, WIDE, Probe, estimate, next_rate
 from fixtures.workloads.workload import LEAST_PROBES
 
 pytestmark = pytest.mark.cpu
@@ -58,10 +58,23 @@ def test_between_two_sides_the_next_is_nearer_to_the_one_with_less_strain(below,
     rate = next_rate(probes, low, MOST)
     assert low < rate < low * apart
     way = math.log(rate / low) / math.log(apart)
-    if max(below, 1 / MOST_STRAIN) * min(above, MOST_STRAIN) > 1:
+    if max(below, 1 / FAR) * min(above, FAR) > 1:
         assert way <= 0.5 + 1e-9
     else:
         assert way >= 0.5 - 1e-9
+
+
+@given(
+    st.lists(st.tuples(st.floats(10, 100), st.floats(0.1, 20)), min_size=1, max_size=8),
+    st.lists(st.floats(FAR * 1.001, 1000), min_size=8, max_size=8),
+)
+def test_how_far_beyond_a_probe_is_tells_nothing(tried, other):
+    """So that a probe may end once it is certain to be beyond."""
+    probes = [Probe(*one) for one in tried]
+    cut = [Probe(one.rate, math.inf if one.strain > FAR else one.strain) for one in probes]
+    more = [Probe(one.rate, far if one.strain > FAR else one.strain) for one, far in zip(probes, other, strict=False)]
+    assert estimate(cut) == estimate(more) == estimate(probes)
+    assert next_rate(cut, 32, MOST) == next_rate(more, 32, MOST) == next_rate(probes, 32, MOST)
 
 
 def test_the_next_stays_close_to_the_limits_once_two_were_near_them():
