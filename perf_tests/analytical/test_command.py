@@ -147,6 +147,14 @@ def test_a_host_is_that_of_the_cards_machine(predict):
         )
 
 
+def test_tensor_parallelism_has_a_host_of_its_own(predict):
+    for tp in (1, 2):
+        found = predict(f"--model llama-3.1-8b --platform vllm-0.33 --tp {tp}")
+        setup = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(tp), precision("bf16"))
+        host = hardware().host_term("vllm-0.33", "h200", tp)
+        assert found["prefill_seconds"] == serving.prefill_seconds(setup, host, 1, 32)
+
+
 def test_an_ideal_host_leaves_the_device(predict):
     found = predict("--model llama-3.1-8b --platform ideal --gpu h100 --input-len 10 --output-len 20 --batch 8")
     setup = Setup(LLAMA_8B, hardware().gpu["h100"], Parallel(), precision("bf16"))

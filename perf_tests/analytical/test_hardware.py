@@ -218,12 +218,12 @@ def test_older_and_unknown_releases_have_the_default_platform(engine, version):
     assert hardware().platform_of(engine, version) == hardware().default_platform == "vllm"
 
 
-@pytest.mark.parametrize("gpus", [1, 2])
-def test_host_terms_take_from_their_platform_whether_padding_is_routed(gpus):
+@pytest.mark.parametrize("tp", [1, 2])
+def test_host_terms_take_from_their_platform_whether_padding_is_routed(tp):
     """It stands in one place of the file."""
     for name, platform in hardware().platform.items():
         for card in {*platform.gpu, *(GPUS if platform.every else ())}:
-            assert hardware().host_term(name, card, gpus).routes_padding == platform.routes_padding
+            assert hardware().host_term(name, card, tp).routes_padding == platform.routes_padding
     assert DATA.read_text().count("routes_padding") == 1
     assert not hardware().platform["vllm-0.33"].routes_padding
 

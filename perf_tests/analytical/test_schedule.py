@@ -14,7 +14,7 @@ from fixtures.errors import UsageError
 from fixtures.workloads import arrivals
 from fixtures.workloads.traffic import Arrival
 from perf_tests.analytical.strategies import figure
-from perf_tests.analytical.test_serving_model import DENSE, HOST, MOE, hosts
+from perf_tests.analytical.test_serving_model import COPIES, DENSE, HOST, MOE, hosts
 
 pytestmark = pytest.mark.cpu
 
@@ -32,7 +32,7 @@ def test_one_request_alone_takes_what_a_batch_of_one_takes(setup, term, input_le
     assert whole == pytest.approx(serving.latency_seconds(setup, term, 1, input_len, output_len), rel=1e-3)
 
 
-@given(st.sampled_from((DENSE, MOE)), st.integers(2, 60))
+@given(st.sampled_from((DENSE, MOE, COPIES)), st.integers(2, 60))
 @settings(max_examples=20)
 def test_a_burst_takes_what_a_batch_takes(setup, count):
     streams = schedule.play(setup, HOST, [Arrival(0.0, 64, 100)] * count, 10**6)

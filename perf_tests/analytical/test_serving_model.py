@@ -24,6 +24,7 @@ pytestmark = pytest.mark.cpu
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["models"]
 DENSE = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(2), precision("bf16"))
 MOE = Setup(MIXTRAL, hardware().gpu["h200"], Parallel(2), precision("bf16"))
+COPIES = dataclasses.replace(DENSE, parallel=Parallel(1, 1, 2))
 HOST = host(step=8e-4, sequence=4e-6, prefill=6e-3, request=6e-4)
 IDEAL = hardware().host_term("ideal", "h200")
 
@@ -120,11 +121,18 @@ def test_a_server_prefills_the_first_prompt_alone(sequences, length, passes):
     assert serving.prefill_seconds(DENSE, stalled, sequences, length) == pytest.approx(expected)
 
 
-def test_each_copy_of_a_server_has_a_first_prompt():
-    setup = Setup(LLAMA_8B, hardware().gpu["h200"], Parallel(1, 1, 2), precision("bf16"))
+def test_each_copy_of_a_server_has_a_first_prompt_and_all_have_one_front_end():
     launched = dataclasses.replace(HOST, launch_seconds=figure(0.0))
-    device = sum(step.prefill(setup, n, 512).device for n in (2, 6))
-    assert serving.prefill_seconds(setup, launched, 8, 512) == pytest.approx(device + 6e-3 + 6e-4 * 4)
+    device = sum(step.prefill(COPIES, n, 512).device for n in (2, 6))
+    assert serving.prefill_seconds(COPIES, launched, 8, 512) == pytest.approx(device + 6e-3 + 6e-4 * 8)
+
+
+@given(setups(), hosts, batches, st.integers(1, 12_000))
+@settings(max_examples=50)
+def test_first_tokens_wait_for_the_front_end_and_for_every_pass(setup, term, sequences, length):
+    found = serving.prefill_seconds(setup, term, sequences, length)
+    assert found >= term.prefill_seconds.value + term.request_seconds.value * sequences
+    assert found >= serving.prefill_seconds(setup, IDEAL, sequences, length)
 
 
 def test_answers_that_are_sent_whole_have_a_time_of_their_own_for_each_sequence():

@@ -204,7 +204,7 @@ def fitted(platform: str) -> dict[str, HostTerm]:
 def shipped(platform: str) -> dict[str, HostTerm]:
     """The host terms of a platform as hardware.toml has them, by card."""
     _, cards, parallel = ON_SEVERAL.get(platform, (evidence.CURRENT, CARDS, ON_ONE))
-    return {card: hardware().host_term(platform, card, parallel.gpus) for card in cards.values()}
+    return {card: hardware().host_term(platform, card, parallel.tp) for card in cards.values()}
 
 
 def on_one_card(platform: str) -> dict[str, HostTerm]:

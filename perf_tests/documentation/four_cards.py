@@ -46,9 +46,9 @@ def whole_experts() -> list[list[str]]:
 
 def steps() -> list[list[str]]:
     """A row for each batch of Mixtral: a decode step as measured, and as the model has it now, by how experts are spread."""
-    host = hardware().host_term(NEWEST_VLLM, "h200", 4)
     rows: dict[str, list[str]] = defaultdict(list)
     for spread, parallel in ((SPLIT, Parallel(4)), (WHOLE, Parallel(4, 4)), (COPIED, Parallel(1, 4, 4))):
+        host = hardware().host_term(NEWEST_VLLM, "h200", parallel.tp)
         setup = Setup(architecture(MOE), gpu("h200"), parallel, precision("bf16"))
         stored = baseline.read(_path(spread))
         assert stored is not None

@@ -84,7 +84,7 @@ def _batches() -> Iterator[Batch]:
 def _of_block(path: Path, directory: str, platform: str, parallel: Parallel, model: str, form: str) -> Iterator[Batch]:
     card = "h100" if directory.startswith("h100") else "h200"
     setup = Setup(architecture(model), gpu(card), parallel, precision(form))
-    host = hardware().host_term(platform, card, parallel.gpus)
+    host = hardware().host_term(platform, card, parallel.tp)
     stored = baseline.read(path)
     assert stored is not None
     kv_tokens = max(int(boot.metrics.get("kv_capacity", 0)) for cell in stored.cells.values() for boot in cell.boots)

@@ -42,6 +42,22 @@ def test_a_batch_is_predicted_with_the_host_of_its_card_and_engine(pair):
         assert (one.low, one.high) == hardware().uncertainty_of(platform, "latency", 2).interval(seconds)
 
 
+@pytest.mark.parametrize(
+    ("model", "architecture", "parallel", "spread"),
+    [
+        ("llama-3.1-8b", LLAMA_8B, Parallel(1, 1, 4), "tp1dp4"),
+        ("mixtral-8x7b", MIXTRAL, Parallel(1, 4, 4), "tp1dp4ep4"),
+    ],
+)
+def test_copies_on_a_card_each_have_the_host_of_one_card(model, architecture, parallel, spread):
+    cell = f"vllm/{model}/{spread}/batch-8"
+    one = found(deployments.load("h200x4", ENGINES), cell)[cell, "latency"]
+    setup = Setup(architecture, gpu("h200"), parallel, precision("bf16"))
+    alone, several = (hardware().host_term("vllm-0.33", "h200", tp) for tp in (1, 2))
+    assert alone != several
+    assert one.value == serving.latency_seconds(setup, alone, 8, 32, 64)
+
+
 def test_sizes_are_arithmetic(pair):
     predicted = found(pair, "vllm/mixtral-8x7b/tp2/startup")
     weights, tokens = (predicted["vllm/mixtral-8x7b/tp2/startup", m] for m in ("weight_memory", "kv_capacity"))
