@@ -23,6 +23,9 @@ SET = evidence.TODAY
 TIMES = ("latency", "output_throughput")
 # Of online cells the pace: their time is that of the arrivals.
 PACE = "tpot_p50"
+# A deployment's second predictions, and when they were written: boots, whose names begin with their time, are held against
+# what was foretold last before them.
+AGAIN = {"h200x4": ("h200x4-again", "20261129")}
 Row = tuple[str, str, float, float, float, float]
 
 
@@ -43,23 +46,27 @@ def expected_today(name: str) -> Iterator[Mapping[str, str]]:
 def compared(name: str, today: bool = False) -> tuple[Row, ...]:
     """Cell, metric, predicted, low, high and measured (the median over boots), of every time that was both.
 
-    Predicted as foretold, or by the model of ``today``.
+    Predicted as foretold, beside the boots that came then, or by the model of ``today``, beside all boots.
     """
-    return tuple(_compared(name, expected_today(name) if today else predictions(name)))
+    return tuple(_compared(name, expected_today(name) if today else predictions(name), today))
 
 
-def _compared(name: str, predicted: Iterable[Mapping[str, str]]) -> Iterator[Row]:
+def _compared(name: str, predicted: Iterable[Mapping[str, str]], today: bool) -> Iterator[Row]:
+    deployment, written = next(
+        ((first, at) for first, (second, at) in AGAIN.items() if name in (first, second)), (name, "")
+    )
     # Boots lie under the name of their cards.
     found = {
         cell_id: cell
-        for path in sorted((SET / name.removesuffix("-families")).rglob("*.json"))
+        for path in sorted((SET / deployment.removesuffix("-families")).rglob("*.json"))
         for cell_id, cell in baseline.read(path).cells.items()
     }
     for row in predicted:
         cell, metric = found.get(row["cell"]), row["metric"]
         if cell is None or metric not in (*TIMES, PACE):
             continue
-        values = [boot.metrics[metric] for boot in cell.boots if not boot.invalid and metric in boot.metrics]
+        boots = [boot for boot in cell.boots if today or (boot.boot < written) == (name == deployment) or not written]
+        values = [boot.metrics[metric] for boot in boots if not boot.invalid and metric in boot.metrics]
         if values:
             figures = (float(row[key]) for key in ("predicted", "low", "high"))
             yield (row["cell"], metric, *figures, statistics.median(values))

@@ -15,10 +15,12 @@ from fixtures.metrics import shown
 from fixtures.store import baseline
 from fixtures.workloads.workload import Workload
 from perf_tests.analytical.models import architecture
+from perf_tests.documentation import foretold
 from perf_tests.documentation.calibrate import NEWEST_VLLM
 from perf_tests.documentation.foretold import SET, TIMES
 
 HARDWARE, MOE = "h200x4", "mixtral-8x7b"
+AGAIN, _ = foretold.AGAIN[HARDWARE]
 # Mixtral's experts in one half each, whole beside split attention, and whole beside a copy of the attention on each card.
 SPLIT, WHOLE, COPIED = "tp4", "tp4ep4", "tp1dp4ep4"
 
@@ -26,7 +28,7 @@ SPLIT, WHOLE, COPIED = "tp4", "tp4ep4", "tp1dp4ep4"
 def whole_experts() -> list[list[str]]:
     """By how much Mixtral's times differ with whole experts from those with split ones on four cards, with 95% intervals.
 
-    One boot each; how much boots differ is pooled from those of the set.
+    Boots are of two machines; how much they differ is pooled from those of the set.
     """
     known = engines.groups(results.read(SET))
     split = _boots(SPLIT)

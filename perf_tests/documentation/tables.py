@@ -382,6 +382,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "foretold": two_cards_foretold,
     "four cards foretold": lambda: markdown(BY_BLOCK, foretold.by_block(four_cards.HARDWARE)),
     "four cards": lambda: markdown(BY_CELL, foretold.every_cell(four_cards.HARDWARE)),
+    "four cards foretold again": lambda: markdown(BY_BLOCK, foretold.by_block(four_cards.AGAIN)),
+    "four cards again": lambda: markdown(BY_CELL, foretold.every_cell(four_cards.AGAIN)),
     "families foretold": lambda: markdown(BY_BLOCK, foretold.by_block(*OTHER_FAMILIES)),
     "families today": lambda: markdown(BY_BLOCK, foretold.by_block(*OTHER_FAMILIES, today=True)),
     "families": lambda: markdown(BY_CELL, foretold.every_cell(*OTHER_FAMILIES)),
