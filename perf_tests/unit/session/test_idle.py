@@ -59,6 +59,29 @@ def test_one_that_stays_busy_ends_the_wait(monkeypatch):
             wait_until_idle(server, ONE_TOKEN)
 
 
+def test_one_that_dies_ends_the_wait_at_once():
+    with mock_server(*SLOW, "--version", "0.32.0") as url:
+        server = attach(Server(url), "mock")
+    with pytest.raises(EngineError, match="nothing answers at"):
+        wait_until_idle(server, ONE_TOKEN)
+
+
+def test_one_that_dies_of_the_request_is_said_to():
+    with mock_server(*SLOW, "--version", "0.32.0", "--fault", "exit") as url:
+        server = attach(Server(url), "mock")
+        with pytest.raises(EngineError, match="nothing answers at"):
+            is_idle(server, ONE_TOKEN)
+
+
+def test_one_whose_gauges_are_gone_ends_the_wait(monkeypatch):
+    monkeypatch.setattr(idle, "LIMIT_SECONDS", 0.2)
+    with (
+        mock_server("--version", "0.32.0") as url,
+        pytest.raises(EngineError, match="tells nothing of its requests any more"),
+    ):
+        wait_until_idle(attach(Server(url), "mock"), ONE_TOKEN)
+
+
 def test_one_that_answers_with_an_error_is_said_to():
     with mock_server(*SLOW, "--version", "0.32.0", "--fault", "http-500") as url:
         server = attach(Server(url), "mock")
