@@ -10,7 +10,7 @@ import pytest
 from fixtures.client.request import Request
 from fixtures.deployments.server import Server
 from fixtures.engines.boot import attach
-from fixtures.errors import EngineError
+from fixtures.errors import EngineError, EngineHung
 from fixtures.session import idle
 from fixtures.session.idle import is_idle, wait_until_idle
 from perf_tests.fakes.server_process import mock_server
@@ -51,12 +51,35 @@ def test_a_server_that_tells_nothing_of_its_requests_is_not_said_to_be_idle(opti
         assert not is_idle(attach(Server(url), "mock"), ONE_TOKEN)
 
 
-def test_one_that_stays_busy_ends_the_wait(monkeypatch):
+def test_one_that_stays_busy_ends_the_wait_and_is_not_measured_on_again(monkeypatch):
     monkeypatch.setattr(idle, "LIMIT_SECONDS", 0.2)
     with mock_server(*SLOW, "--version", "0.32.0") as url, somebody_elses_request(url):
         server = attach(Server(url), "mock")
-        with pytest.raises(EngineError, match="the server still has requests 0.2 s after"):
+        with pytest.raises(EngineHung, match="the server still has requests 0.2 s after"):
             wait_until_idle(server, ONE_TOKEN)
+
+
+def test_one_that_dies_ends_the_wait_at_once():
+    with mock_server(*SLOW, "--version", "0.32.0") as url:
+        server = attach(Server(url), "mock")
+    with pytest.raises(EngineError, match="nothing answers at"):
+        wait_until_idle(server, ONE_TOKEN)
+
+
+def test_one_that_dies_of_the_request_is_said_to():
+    with mock_server(*SLOW, "--version", "0.32.0", "--fault", "exit") as url:
+        server = attach(Server(url), "mock")
+        with pytest.raises(EngineError, match="nothing answers at"):
+            is_idle(server, ONE_TOKEN)
+
+
+def test_one_whose_gauges_are_gone_ends_the_wait(monkeypatch):
+    monkeypatch.setattr(idle, "LIMIT_SECONDS", 0.2)
+    with (
+        mock_server("--version", "0.32.0") as url,
+        pytest.raises(EngineHung, match="tells nothing of its requests any more"),
+    ):
+        wait_until_idle(attach(Server(url), "mock"), ONE_TOKEN)
 
 
 def test_one_that_answers_with_an_error_is_said_to():
