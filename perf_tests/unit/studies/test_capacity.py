@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.analytical import step
+from fixtures.analytical.hardware import gpu
 from fixtures.analytical.schedule import Stream
 from fixtures.client.strain import cutoff, strain
 from fixtures.studies import capacity
@@ -26,7 +28,7 @@ from fixtures.workloads.search import FAR
 
 pytestmark = pytest.mark.cpu
 
-# A short one, whose capacity is of some 25 requests a second.
+# A short one, whose capacity is of some 20 requests a second.
 WORKLOAD = dataclasses.replace(capacity.shipped(), seconds=3)
 WORLD = dataclasses.replace(WORLDS[1], name="short", workload=WORKLOAD, card=0.0, shared_host=False)
 
@@ -46,7 +48,7 @@ def test_a_search_ends_between_rates_that_kept_the_limits_and_rates_that_did_not
 def test_without_noise_the_share_crosses_where_the_strain_does(monkeypatch):
     monkeypatch.setattr(capacity, "TRUTH_PROBES", 1)
     server = Server.of(WORLD.model)
-    found = undisturbed(server, WORKLOAD, 25.0)
+    found = undisturbed(server, WORKLOAD, 20.0)
     assert truth(server, WORLD, found) == pytest.approx(found, rel=0.05)
 
 
@@ -78,7 +80,7 @@ def test_a_cutoff_is_reached_by_no_probe_that_is_not_beyond_it(streams, share, t
 
 def test_a_probe_far_above_the_capacity_is_cut_off_long_before_its_last_answer():
     server = Server.of(WORLD.model)
-    near, far = (server.play(WORKLOAD, rate) for rate in (25.0, 100.0))
+    near, far = (server.play(WORKLOAD, rate) for rate in (20.0, 100.0))
     found, seconds = outcome(WORKLOAD, far)
     assert found == math.inf
     assert seconds < 0.5 * max(one.at + one.ttft for one in far)
@@ -96,9 +98,18 @@ def test_a_card_that_is_slower_as_a_whole_keeps_the_limits_at_as_much_lower_a_ra
     assert [dataclasses.astuple(one) for one in slower] == [pytest.approx(one) for one in stretched]
 
 
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b"])
+def test_a_card_without_rest_multiplies_short_products_as_slowly_as_long_ones(model):
+    loaded = Server.of(model).setup
+    rested = dataclasses.replace(loaded, gpu=gpu("h200"))
+    long, short = (step.prefill(loaded, n, 1024).device / step.prefill(rested, n, 1024).device for n in (16, 2))
+    assert long == pytest.approx(1, rel=1e-4)
+    assert 1.1 < short < 1 / gpu("h200").sustained_compute.value
+
+
 def test_other_patterns_have_capacities_of_their_own(monkeypatch):
     monkeypatch.setattr(capacity, "PATTERNS", 3)
-    mean, spread = of_other_patterns(Server.of(WORLD.model), WORKLOAD, 25.0)
+    mean, spread = of_other_patterns(Server.of(WORLD.model), WORKLOAD, 20.0)
     assert abs(mean) < 0.5
     assert 0 < spread < 0.5
 

@@ -128,6 +128,22 @@ def test_the_interval_holds_the_capacity_of_a_noisy_server():
     assert sum(one.low <= 70 <= one.high for one in found) >= 107
 
 
+@pytest.mark.parametrize(
+    ("within", "beyond", "step"), [(6, 6, 0.0), (6, 30, 0.0), (1, 4, 0.0), (6, 15, 0.3), (2, 2, 0.3)]
+)
+def test_the_interval_holds_the_capacity_where_the_strain_has_a_bend_or_a_step(within, beyond, step):
+    rng = random.Random(8)
+
+    def bent(rate):
+        way = math.log(rate / 70)
+        clean = within * way if way <= 0 else step + beyond * way
+        return math.exp(clean + rng.gauss(0, 0.03))
+
+    found = [estimate(searched(bent, 50, most=9)) for _ in range(120)]
+    # 114 of 120 with a standard deviation of 2.4.
+    assert sum(one.low <= 70 <= one.high for one in found) >= 107
+
+
 def test_no_probes_say_nothing():
     with pytest.raises(ValueError, match="no probes"):
         estimate([])
