@@ -7,6 +7,7 @@ import json
 import math
 import re
 import socket
+import time
 
 import pytest
 
@@ -19,6 +20,7 @@ from fixtures.client.outcome import record_of
 from fixtures.client.protocol import PROTOCOLS
 from fixtures.client.record import Record
 from fixtures.client.request import Request
+from fixtures.client.sender import PREPARE_SECONDS
 from fixtures.client.target import Target
 from perf_tests.fakes.commands import run_here
 from perf_tests.fakes.conformance import FORMS, TOKENS
@@ -42,6 +44,28 @@ def test_every_request_is_recorded_with_what_the_server_did():
         # The client can see a chunk only after the server wrote it, and counts from before the server received.
         assert metrics.ttft(record) > entry["written"][0] - entry["received"]
         assert record.sent >= record.scheduled
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_one_process_sends_begins_once_connections_are_open_or_a_little_later(monkeypatch, at_once):
+    began = []
+    here = load.run_here
+
+    def recorded(target, requests, concurrency, start, cutoff=None):
+        def asked():
+            before, begun, after = time.perf_counter(), start(), time.perf_counter()
+            began.append((before, begun, after))
+            return begun
+
+        return here(target, requests, concurrency, asked, cutoff)
+
+    monkeypatch.setattr(load, "run_here", recorded)
+    with mock_server() as url:
+        records = run(Target(url, "mock", at_once=at_once), requests(2, every=0))
+    assert not any(one.error for one in records)
+    ((before, begun, after),) = began
+    pause = 0.0 if at_once else PREPARE_SECONDS
+    assert before + pause <= begun <= after + pause
 
 
 def test_open_loop_sends_on_schedule_though_the_server_is_slow():

@@ -225,7 +225,7 @@ def test_a_request_for_the_first_token_that_fails_fails_the_cell():
 
 
 @pytest.mark.parametrize(("most", "accounted"), [(None, [True] * 6), (1, [True, False, False] * 2)])
-def test_one_by_one_only_the_first_of_those_ahead_is_accounted_for(monkeypatch, most, accounted):
+def test_one_by_one_those_ahead_are_sent_at_once_and_only_the_first_is_accounted_for(monkeypatch, most, accounted):
     """The processor's time of this process stands for a server's; what was late is accounted for as it was."""
     monkeypatch.setattr(Boot, "usage", lambda self: usage([os.getpid()]))
     with mock_server("--ttft", "0.01", "--gap", "0.01") as url:
@@ -235,11 +235,17 @@ def test_one_by_one_only_the_first_of_those_ahead_is_accounted_for(monkeypatch, 
             late = LATE_SECONDS * (label in ("first/0", "first/1"))
             return [dataclasses.replace(one, scheduled=-late) for one in plan(WORKLOAD, 1000, 64, label)]
 
-        runs = Repetitions(WORKLOAD, (3, 3), server, requests, lambda phase: None, run)
+        def send(target, requests, concurrency):
+            at_once.append(target.at_once)
+            return run(target, requests, concurrency)
+
+        at_once = []
+        runs = Repetitions(WORKLOAD, (3, 3), server, requests, lambda phase: None, send)
         for i in range(2):
             while runs.ahead(i, most):
                 pass
             runs.measure(i)
+        assert at_once == ([most == 1] * 3 + [False]) * 2
         runs.retry(lambda note: None)
     assert [one.label for one in runs.firsts[0]][:2] == ["first/0 again", "first/1 again"]
     assert [one.before is not None for own in runs.firsts for one in own] == accounted
