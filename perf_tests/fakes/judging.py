@@ -7,6 +7,7 @@ from typing import Any
 from fixtures.deployments.cell import Cell
 from fixtures.deployments.deployment import Deployment
 from fixtures.errors import EngineError
+from fixtures.gate.rule import MAX_BOOTS
 from fixtures.session.judge import Judge
 from fixtures.session.reference.baselines import CommittedBaselines
 from fixtures.session.reference.candidate import Candidate
@@ -56,11 +57,16 @@ class Draws:
 
 
 def judge_of_candidate(
-    deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws, candidate: Draws
+    deployment: Deployment,
+    cells: Sequence[Cell],
+    root: Path,
+    draws: Draws,
+    candidate: Draws,
+    max_boots: int = MAX_BOOTS,
 ) -> Judge:
     """A judge of what ``candidate`` gives, by what ``draws`` does."""
     committed = CommittedBaselines(deployment, [], root, draws)
-    return Judge(deployment, cells, Candidate(committed, candidate, "the candidate"))
+    return Judge(deployment, cells, Candidate(committed, candidate, "the candidate"), max_boots)
 
 
 def nothing(cell: Cell, boot: int) -> Sample:
@@ -68,9 +74,11 @@ def nothing(cell: Cell, boot: int) -> Sample:
     raise AssertionError(f"{cell.id} is measured")
 
 
-def judge_beside(deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws | None = None) -> Judge:
+def judge_beside(
+    deployment: Deployment, cells: Sequence[Cell], root: Path, draws: Draws | None = None, max_boots: int = MAX_BOOTS
+) -> Judge:
     """A judge of what ``draws`` gives, or of boots that the test puts in place, by the baselines under ``root``."""
-    return Judge(deployment, cells, CommittedBaselines(deployment, [], root, draws or Draws(nothing)))
+    return Judge(deployment, cells, CommittedBaselines(deployment, [], root, draws or Draws(nothing)), max_boots)
 
 
 def commit(judge: Judge, stored: Mapping[Cell, Sequence[Sample]], of: str = "abc") -> Path:

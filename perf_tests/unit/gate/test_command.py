@@ -5,7 +5,7 @@ import pytest
 from fixtures.gate import comparison
 from fixtures.gate.__main__ import main
 from fixtures.gate.noise import pool
-from fixtures.gate.verdict import Outcome, judge
+from fixtures.gate.verdict import Outcome, conclude, standard
 from fixtures.metrics import METRICS
 from fixtures.studies.gate.__main__ import main as study
 from perf_tests.fakes.samples import dealt, results
@@ -64,13 +64,16 @@ def test_a_comparison_takes_its_own_tolerance_and_the_size_of_the_night(tmp_path
     lines, missing = comparison.compare(before, after, {})
     assert missing == [f"new: only in {after}"]
     assert [line.benchmark for line in lines if line.metric.name == "latency"] == names
-    expected = judge(METRICS["latency"], METRICS["latency"].tolerance, values, [1.5] * 3, pool([values] * 60), 60)
+    against = standard(METRICS["latency"], METRICS["latency"].tolerance, values, pool([values] * 60))
+    expected = conclude(against, [1.5] * 3, 60, max_boots=3)
     assert {line.verdict for line in lines if line.metric.name == "latency"} == {expected}
-    assert expected.detectable != judge(METRICS["latency"], 0.01, values, [1.5] * 3, pool([values] * 60)).detectable
+    assert expected.detectable > conclude(against, [1.5] * 3, max_boots=3).detectable, "a larger family"
+    assert expected.detectable > conclude(against, [1.5] * 3, 60).detectable, "no more values will come"
     assert comparison.exit_status(lines) == 1
     lenient, _ = comparison.compare(before, after, {}, tolerance=0.6)
     assert {line.verdict.outcome for line in lenient} == {Outcome.PASS}
     faster = results(tmp_path / "c.json", {names[0]: dealt({"latency": [0.5], "completed": [8.0]})})
     better = [line for line in comparison.compare(before, faster, {})[0] if line.benchmark == names[0]]
     assert [line.verdict.outcome for line in better] == [Outcome.IMPROVEMENT, Outcome.PASS, Outcome.INCONCLUSIVE]
+    assert better[0].verdict.detectable is None
     assert better[2].verdict.reason == f"not in {faster}", "input_tokens were no longer counted"

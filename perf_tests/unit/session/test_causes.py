@@ -74,12 +74,11 @@ class Bench:
     def night(self, worse=0.0, invalid="", max_boots=MAX_BOOTS):
         """A session of which everything is measured, and asked for; ``worse`` is one change, or by cell and metric."""
         self.source = Draws(lambda cell, boot: self.boot(cell, f"now-{boot}", worse, invalid=invalid))
-        judge = judge_beside(self.deployment, self.every, self.root, self.source)
-        return self.ended(judge, max_boots)
+        return self.ended(judge_beside(self.deployment, self.every, self.root, self.source, max_boots))
 
-    def ended(self, judge, max_boots=MAX_BOOTS):
+    def ended(self, judge):
         judge.read_baselines()
-        session = Session(judge, None, self.root, max_boots=max_boots)
+        session = Session(judge, None, self.root)
         for cell in self.every:
             session.measure(cell)
         for cell in self.every:
@@ -176,6 +175,21 @@ def test_with_one_boot_no_cause_is_confirmed(bench):
     session = bench.night(0.05, max_boots=1)
     assert told(session) == set()
     assert session.causes["vllm/speed"].verdict.suspicious
+
+
+def test_what_is_detectable_is_by_as_many_boots_as_the_session_may_have(bench):
+    """Of metrics and of causes: fewer than three find nothing, and say so."""
+    by_boots = {}
+    for most in (1, 2, 3, 5):
+        session = bench.night(max_boots=most)
+        verdicts = [*session.verdicts.values(), *(one.verdict for one in session.causes.values())]
+        by_boots[most] = [one for one in verdicts if one.error is not None]
+    for most in (1, 2):
+        assert {one.detectable for one in by_boots[most]} == {None}
+        assert all("fewer than 3 boots find nothing" in one.reason for one in by_boots[most] if one.reason)
+    by_three, by_five = ([one.detectable for one in by_boots[most]] for most in (3, 5))
+    assert all(three >= five for three, five in zip(by_three, by_five, strict=True))
+    assert by_three != by_five
 
 
 def test_a_baseline_whose_boots_measured_cells_apart_cannot_tell(tmp_path):

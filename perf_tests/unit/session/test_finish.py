@@ -43,9 +43,9 @@ class Ending:
         patterns = ["*/llama-3.1-8b-twin/*/offline-150"]
         chosen = [cell for cell in cells(self.deployment, patterns) if cell.workload.kind == "offline"]
         self.first, self.second = chosen
-        self.judge = judge_beside(self.deployment, chosen, self.root)
+        self.judge = judge_beside(self.deployment, chosen, self.root, max_boots=1)  # nothing is measured again
         servers = Servers(Measurer(self.deployment, [], None), None)
-        self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
+        self.session = Session(self.judge, servers, directory / "run")
         self.measured = {self.first: [boot_of("1")], self.second: [boot_of("1", 2.0)]}
 
     def finish(self, records=True, candidate="", meanwhile=lambda: None, notes=(), **options):

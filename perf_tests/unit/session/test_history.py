@@ -17,8 +17,8 @@ pytestmark = pytest.mark.cpu
 def test_a_night_keeps_what_was_judged_by_valid_boots_only(tmp_path):
     deployment = load("cpu", ENGINES)
     cell, other = [cell for cell in cells(deployment, "*") if cell.workload.kind == "batch"][:2]
-    judge = judge_beside(deployment, [cell, other], tmp_path)
-    night = Session(judge, None, tmp_path, max_boots=1)  # nothing can be measured again
+    judge = judge_beside(deployment, [cell, other], tmp_path, max_boots=1)  # nothing can be measured again
+    night = Session(judge, None, tmp_path)
     origin = {"commit": "abc", "engine_version": "0.32.0"}
     disturbed = sample("1", "throttled", completed=9.0, latency=1.0, provenance=origin)
     healthy = sample("2", completed=8.0, provenance=origin)

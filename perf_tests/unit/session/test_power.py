@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cpu
 
 
 def verdict(outcome, detectable=None):
-    return Verdict(outcome, 1.0, 1.0, 0.0, "", detectable)
+    return Verdict(outcome, 1.0, 1.0, 0.0, "", detectable, error=None if detectable is None else detectable / 10)
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_what_was_judged_on_times_is_counted_apart(session):
         "to find more: --update-baselines=append on this machine gives 1 more a baseline; "
         "no boot yet of a processor with amx_bf16, bf16"
     )
+
+
+def test_too_few_boots_find_nothing(session):
+    night = session(processors=["avx512_bf16"])
+    few = dataclasses.replace(verdict(Outcome.PASS), error=0.01)
+    night.verdicts.update({("a", RATIO): few, ("b", RATIO): few})
+    found = next(iter(power(night)))
+    assert "2 of 2, 2 against a baseline, which finds nothing in fewer than 3 boots (--max-boots), 0 by" in found
 
 
 def test_a_first_run_says_that_nothing_was_compared(session):

@@ -30,8 +30,8 @@ def verdict(tmp_path):
         pair = [cell for cell in cells(chosen, ["*/batch-8"]) if cell.block.tensor_parallel == 1]
         by_model = {cell.block.model: cell for cell in pair}
         own, other = by_model["mixtral-8x7b-twin"], by_model["llama-3.1-8b-twin"]
-        judge = judge_beside(chosen, pair, tmp_path)
-        night = Session(judge, None, tmp_path, max_boots=1)  # nothing can be measured again
+        judge = judge_beside(chosen, pair, tmp_path, max_boots=1)  # nothing can be measured again
+        night = Session(judge, None, tmp_path)
         night.boots.update({other: dense, own: moe})
         judge.read_baselines()
         return night.verdict(own, RATIO), [boot.metrics.get(RATIO.name) for boot in moe], other
@@ -221,9 +221,9 @@ def test_no_two_engines_are_up_on_the_same_cards(tmp_path):
             return super().measure(cells, rounds)
 
     own, candidate = (Telling(lambda cell, boot, of=of: sample(f"{of}-{boot}", latency=1.0)) for of in ("own", "new"))
-    judge = judge_of_candidate(chosen, pair, tmp_path, own, candidate)
+    judge = judge_of_candidate(chosen, pair, tmp_path, own, candidate, max_boots=1)
     judge.read_baselines()
-    session = Session(judge, None, tmp_path, max_boots=1)
+    session = Session(judge, None, tmp_path)
     for cell in pair:
         session.measure(cell)
         session.verdict(cell, METRICS["latency"])

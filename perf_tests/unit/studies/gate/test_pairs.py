@@ -65,9 +65,10 @@ def test_a_boot_takes_its_cells_repetitions_and_as_many_for_the_warm_up(committe
 
 
 def test_more_pairs_tell_more(committed, tmp_path, capsys):
-    (row,) = pairs.rows(committed(12, 1), (2, 5))
-    two, five = (float(text.split("%")[0]) for text in row[4:])
-    assert two > five > 1
+    (row,) = pairs.rows(committed(12, 1), (2, 3, 5))
+    assert row[4].startswith("none / "), "two pairs find nothing"
+    three, five = (float(text.split("%")[0]) for text in row[5:])
+    assert three > five > 1
     assert main(["pairs", f"--baselines={tmp_path}", "--cells=*/batch-1"]) == 0
     assert "pairs of boots with 1 cell: " in capsys.readouterr().out
 
