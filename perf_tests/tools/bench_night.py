@@ -1,10 +1,10 @@
 """How long the cells of a GPU deployment take to measure, rehearsed on any machine: what the suite itself takes is seen.
 
-    python -m perf_tests.tools.bench_night h200x1 [--compare] [--ttft 0.0165] [--gap 0.0048] [PYTEST OPTIONS]
+    python -m perf_tests.tools.bench_night h200x1 [--cells GLOB] [--compare] [--ttft 0.0165] [--gap 0.0048]
 
 The suite, its client, processes and sockets are the real ones; the engine is the fake one, which boots at once and answers
 after ``--ttft`` seconds and then every ``--gap``, whatever the batch; cards are those of a fake library. ``--compare`` has two
-such engines side by side. Other options go to pytest (``--cells``, ``--max-boots``). Seconds are those of the last boot.
+such engines side by side. One boot of each.
 """
 
 import argparse
@@ -25,11 +25,11 @@ MEASURED = re.compile(r"^(\S+): measured \((\d+) s\); ", re.MULTILINE)
 
 
 def seconds(lines: Iterable[str]) -> dict[str, int]:
-    """How long each cell took, by the suite's progress; of several boots the last."""
+    """How long each cell took, by the suite's progress."""
     return {cell: int(took) for cell, took in MEASURED.findall("\n".join(lines))}
 
 
-def rehearse(directory: Path, deployment: str, pace: str, compare: bool, options: Iterable[str]) -> Iterator[str]:
+def rehearse(directory: Path, deployment: str, pace: str, compare: bool, cells: Iterable[str]) -> Iterator[str]:
     """What a run in an empty ``directory`` prints, line by line."""
     text = (Path(deployments.__file__).parent / f"{deployment}.toml").read_text(encoding="utf-8")
     suite = Suite(directory, text)
@@ -38,7 +38,7 @@ def rehearse(directory: Path, deployment: str, pace: str, compare: bool, options
     suite.variables |= cards.variables
     other = fake_engine.build(directory / "other", pace)
     compared = [f"--compare-engine-env=vllm={other}", "--side-by-side"] if compare else []
-    process = suite.start(*compared, *options)
+    process = suite.start("--max-boots=1", *compared, *(f"--cells={glob}" for glob in cells))
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -51,14 +51,15 @@ def rehearse(directory: Path, deployment: str, pace: str, compare: bool, options
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deployment", help="a shipped one, of one card")
+    parser.add_argument("--cells", action="append", default=[], help="as of pytest; repeatable")
     parser.add_argument("--compare", action="store_true", help="two engines side by side")
     parser.add_argument("--ttft", type=float, default=0.0165, help="default: about that of Llama-3.1-8B on an H200")
     parser.add_argument("--gap", type=float, default=0.0048, help="likewise")
-    args, options = parser.parse_known_args()
+    args = parser.parse_args()
     pace = f"--ttft {args.ttft} --gap {args.gap}"
     with tempfile.TemporaryDirectory(prefix="moegauge-") as directory:
         printed = []
-        for line in rehearse(Path(directory), args.deployment, pace, args.compare, options):
+        for line in rehearse(Path(directory), args.deployment, pace, args.compare, args.cells):
             printed.append(line)
             if MEASURED.match(line):
                 print(line, file=sys.stderr, flush=True)
