@@ -43,9 +43,9 @@ class Ending:
         patterns = ["*/llama-3.1-8b-twin/*/offline-150"]
         chosen = [cell for cell in cells(self.deployment, patterns) if cell.workload.kind == "offline"]
         self.first, self.second = chosen
-        self.judge = judge_beside(self.deployment, chosen, self.root, max_boots=1)  # nothing is measured again
+        self.judge = judge_beside(self.deployment, chosen, self.root)
         servers = Servers(Measurer(self.deployment, [], None), None)
-        self.session = Session(self.judge, servers, directory / "run")
+        self.session = Session(self.judge, servers, directory / "run", max_boots=1)  # nothing is measured again
         self.measured = {self.first: [boot_of("1")], self.second: [boot_of("1", 2.0)]}
 
     def finish(self, records=True, candidate="", meanwhile=lambda: None, notes=(), **options):
@@ -105,6 +105,16 @@ def next_night(ending, tmp_path):
 
 def texts(finished, level):
     return [remark.text for remark in finished.remarks if remark.level == level]
+
+
+@pytest.mark.parametrize(("boots", "noisy", "said"), [(2, True, True), (3, True, False), (2, False, False)])
+def test_with_too_few_boots_it_is_said_that_nothing_could_be_found(ending, boots, noisy, said):
+    ending.judge.night_boots = boots
+    found = Verdict(Outcome.PASS, 1.0, 1.0, 0.0, "", error=0.01 if noisy else None)
+    verdicts = {(ending.first.id, "latency"): found}
+    done = ending.finish(records=False, meanwhile=lambda: ending.session.verdicts.update(verdicts))
+    text = f"--max-boots={boots}: it takes 3 boots to find that what is noisy got worse"
+    assert (text in texts(done, "warning")) == said
 
 
 def test_baselines_of_both_models_are_written_and_named(ending):
