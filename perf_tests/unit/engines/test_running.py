@@ -3,6 +3,8 @@
 import contextlib
 import json
 import socket
+import struct
+import threading
 
 import pytest
 
@@ -137,6 +139,20 @@ def test_a_dead_address_is_one_line_whether_it_refuses_or_is_mute():
     with full() as url:
         with pytest.raises(EngineError, match=rf"^nothing answers at {url} \(timed out\): start the server, wait"):
             ask(Server(url), "m", "")
+
+
+def test_a_server_that_dies_while_it_is_asked_is_as_one_that_does_not_answer():
+    def die(connection):
+        with connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        thread = threading.Thread(target=lambda: [die(dying.accept()[0]) for _ in range(2)])
+        thread.start()
+        url = f"http://127.0.0.1:{dying.getsockname()[1]}"
+        with pytest.raises(EngineError, match=rf"^nothing answers at {url} \(.+\): start the server, wait"):
+            attach(Server(url), "mock")
+        thread.join()
 
 
 def test_a_server_is_asked_past_the_environments_proxy(monkeypatch):
