@@ -142,12 +142,13 @@ def test_a_dead_address_is_one_line_whether_it_refuses_or_is_mute():
 
 
 def test_a_server_that_dies_while_it_is_asked_is_as_one_that_does_not_answer():
-    def die(connection):
-        with connection:
+    def die():
+        dying.accept()[0].close()  # it listens
+        with dying.accept()[0] as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
 
     with socket.create_server(("127.0.0.1", 0)) as dying:
-        thread = threading.Thread(target=lambda: [die(dying.accept()[0]) for _ in range(2)])
+        thread = threading.Thread(target=die)
         thread.start()
         url = f"http://127.0.0.1:{dying.getsockname()[1]}"
         with pytest.raises(EngineError, match=rf"^nothing answers at {url} \(.+\): start the server, wait"):
