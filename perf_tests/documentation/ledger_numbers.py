@@ -16,7 +16,8 @@ from perf_tests.documentation.calibrate import PLATFORMS
 from perf_tests.documentation.evidence.boots import PAIRS, measured
 from perf_tests.documentation.tables import H100, H200
 
-# Where the boots of a deployment are: the card's directory, and the set with the weights that the deployment serves.
+# Where the boots of a deployment are: the card's directory, and the set with the weights that the deployment serves. What the
+# ledger says of two H200 was measured with dummy ones, and not all of it with random ones yet.
 DIRECTORIES = {"h100x1": H100, "h200x1": H200, **PAIRS}
 RANDOM = {"h200x1": evidence.TODAY}
 ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
@@ -26,7 +27,7 @@ ROW = re.compile(r"^    \{ deployment = .*\},$", re.MULTILINE)
 def prediction(deployment: str, cell: str, metric: str) -> Prediction:
     """The prediction of one metric of a cell, by their names."""
     loaded = deployments.load(deployment, ENGINES)
-    (found,) = cells(loaded, [cell])
+    (found,) = (one for one in cells(loaded, [cell]) if one.id == cell)
     (one,) = (one for one in predict(loaded, found, PLATFORMS[found.block.engine]) if one.metric == metric)
     return one
 

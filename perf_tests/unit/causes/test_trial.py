@@ -118,6 +118,17 @@ def test_what_one_more_pair_would_tell_is_said():
     assert trial.verdict().reason.startswith("worse by 2.0%, which one more pair")
 
 
+def test_pairs_of_which_two_more_would_tell_are_no_pass():
+    """Three pairs of a card's first tokens, 2 ms planted, beside a baseline whose boots differ by a tenth."""
+    known = np.tile(0.2 * (np.arange(10) % 3 == 0), (10, 1)) + np.random.default_rng(7).normal(0, 0.001, (10, 10))
+    trial = CauseTrial(range(10), 40, 3)
+    trial.judge(panel(known, np.tile([0.096, 0.109, 0.103], (10, 1)), sigma=0.1, paired=True))
+    assert (trial.verdict().outcome, trial.step) == (Outcome.INCONCLUSIVE, Step.OPEN)
+    assert trial.verdict().reason.startswith("worse by 10.3%, which 2 more pairs like these would confirm; ")
+    trial.judge(panel(known, np.tile([-0.03, 0.09, 0.06], (10, 1)), sigma=0.1, paired=True))
+    assert (trial.verdict().outcome, trial.step) == (Outcome.PASS, Step.CLEARED)
+
+
 def test_without_a_pair_there_is_no_verdict():
     trial = CauseTrial(range(3), 40)
     trial.judge(panel(KNOWN[:3], np.full((3, 2), math.nan), sigma=0.01, paired=True))

@@ -105,6 +105,42 @@ def test_a_pair_of_which_either_boot_is_slow_as_a_whole_is_set_aside(slow):
     assert trial.verdict(0).change == pytest.approx(0.03, abs=0.005)
 
 
+def of_ratios(*ratios, sigma=0.001):
+    """A trial of one metric in so many pairs whose noise is known."""
+    trial = Trial([], family=40)
+    for count in range(1, len(ratios) + 1):
+        partners, kind = [1.0] * count, PooledNoise(sigma**2, 30)
+        asked = paired_standard(LATENCY, TOLERANCE, partners, list(ratios[:count]), kind)
+        if count == 1:
+            trial = Trial([Question(asked, 0)], family=40)
+        trial.add([ratios[count - 1]], [asked], [1.0])
+    return trial
+
+
+def test_the_change_of_pairs_is_that_of_all_whichever_decided():
+    """The first pair alone would call it better."""
+    first, all_three = of_ratios(0.985, sigma=0.004), of_ratios(0.985, 1.003, 0.999, sigma=0.004)
+    assert first.verdict(0).outcome is Outcome.IMPROVEMENT
+    assert (all_three.verdict(0).outcome, all_three.steps[0]) == (Outcome.PASS, Step.CLEARED)
+    assert all_three.verdict(0).change == pytest.approx(-0.004, abs=0.001)
+    assert "3 pairs of boots" in all_three.verdict(0).reason
+
+
+def test_what_the_first_pair_cleared_may_still_be_told():
+    trial = of_ratios(1.004, 1.03, 1.031, 1.03)
+    assert of_ratios(1.004).steps[0] == Step.CLEARED
+    assert (trial.steps[0], trial.verdict(0).outcome) == (Step.REGRESSION, Outcome.REGRESSION)
+
+
+def test_what_was_cleared_and_is_open_by_all_pairs_passes():
+    """Cleared by the first, and by all three too little for a regression: nothing that another pair was asked for."""
+    trial = of_ratios(1.0, 1.02, 1.025, sigma=0.01)
+    found = trial.verdict(0)
+    assert (trial.steps[0], found.outcome, found.suspicious) == (Step.CLEARED, Outcome.PASS, False)
+    assert found.reason.startswith("tolerance 1.0%")
+    assert of_ratios(1.02, 1.02, 1.025, sigma=0.01).verdict(0).suspicious
+
+
 def test_a_boot_without_a_partner_does_not_count():
     values, partners = np.array([[1.0, 5.0]]), np.array([[1.0, math.nan]])
     trial = Trial(questions(values[:, :1], partners[:, :1]), family=1)

@@ -143,8 +143,8 @@ def test_how_often_the_first_token_is_asked_for_alone(changes, count):
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        ({"batch_size": 1}, 256),
-        ({"batch_size": 32}, 128),
+        ({"batch_size": 1}, 128),
+        ({"batch_size": 32}, 64),
         ({"batch_size": 256}, 5),
         ({"batch_size": 4, "input_len": 3500, "repetitions": 3}, 3),
         ({"first_repetitions": 11}, 11),
