@@ -1,5 +1,6 @@
 """Boots that are judged by the boot beside them: what both have in common moves nothing, and noise is that of ratios."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from fixtures.gate.noise import Noise, PooledNoise, paired, pool, pool_pairs
 from fixtures.gate.rule import MAX_BOOTS, Step
 from fixtures.gate.trial import Question, Trial
-from fixtures.gate.verdict import Outcome, paired_standard
+from fixtures.gate.verdict import Outcome, conclude, paired_standard
 from fixtures.metrics import METRICS
 
 pytestmark = pytest.mark.cpu
@@ -139,6 +140,22 @@ def test_what_was_cleared_and_is_open_by_all_pairs_passes():
     assert (trial.steps[0], found.outcome, found.suspicious) == (Step.CLEARED, Outcome.PASS, False)
     assert found.reason.startswith("tolerance 1.0%")
     assert of_ratios(1.02, 1.02, 1.025, sigma=0.01).verdict(0).suspicious
+
+
+def test_what_was_cleared_and_is_worse_beyond_doubt_by_all_pairs_is_open_again():
+    trial = of_ratios(1.0, 1.05, 1.05, sigma=0.01)
+    assert of_ratios(1.0, sigma=0.01).steps[0] == Step.CLEARED
+    assert (trial.steps[0], trial.verdict(0).outcome) == (Step.OPEN, Outcome.INCONCLUSIVE)
+    assert trial.verdict(0).reason.startswith("worse by 3.3%, not yet confirmed; ")
+
+
+@pytest.mark.parametrize(("degrees", "found"), [(2, Outcome.PASS), (200, Outcome.IMPROVEMENT)])
+def test_better_beyond_noise_is_so_by_the_degrees_that_the_pairs_know_it_by(degrees, found):
+    """Four errors of a mean over three pairs."""
+    ratios = [0.9763, 0.9769, 0.9775]
+    asked = paired_standard(LATENCY, TOLERANCE, [1.0] * 3, ratios, PooledNoise(0.01**2, degrees, degrees))
+    asked = dataclasses.replace(asked, noise=dataclasses.replace(asked.noise, sigma=0.01))
+    assert conclude(asked, ratios).outcome is found
 
 
 def test_a_boot_without_a_partner_does_not_count():

@@ -18,7 +18,6 @@ from fixtures.history.causes import since
 from fixtures.metrics import METRICS
 from fixtures.report import common, findings, terminal
 from fixtures.session import record
-from fixtures.session.cause_trials import CauseTrials
 from fixtures.session.session import Session
 from fixtures.store.run import Run
 from perf_tests.fakes.deployments import TWIN, head, load, workload
@@ -255,52 +254,6 @@ def test_a_candidate_is_told_by_cause_too(tmp_path):
     session = bench.ended(judge_of_candidate(bench.deployment, bench.every, tmp_path, own, slower))
     assert told(session) == {"speed"}
     assert sorted(explained(session)) == sorted(regressed(session))
-
-
-# First tokens of vLLM 0.33.0 on an H200, its passes that take in requests held up for 2 ms, over those without that: three
-# pairs side by side in batches of 1, 8 and 32, and how the host's pace went from pair to pair.
-PLANTED = ((1.128, 1.128, 1.129), (1.116, 1.123, 1.117), (1.055, 1.066, 1.056))
-PACE = (1.0, 0.96, 0.84)
-
-
-@pytest.mark.parametrize(("side_by_side", "found"), [(True, Outcome.REGRESSION), (False, Outcome.INCONCLUSIVE)])
-def test_first_tokens_that_are_taken_in_turn_are_judged_by_their_pairs_alone(tmp_path, side_by_side, found):
-    """Boots of the baseline differ by 7% in them, all cells alike, as a host's pace does: that says nothing of neighbours."""
-    bench = Bench(tmp_path)
-    dense = [
-        cell
-        for cell in bench.every
-        if cell.block.model == TWIN and cell.workload.name in ("batch-1", "batch-8", "batch-32")
-    ]
-    judge = judge_of_candidate(bench.deployment, dense, tmp_path, None, None)
-    boots = [1 + 0.07 * float(x) for x in np.random.default_rng(5).normal(0, 1, BOOTS)]
-    commit(
-        judge,
-        {
-            cell: [sample(str(i), host_id="h", prefill_time=x, decode_step=1.0) for i, x in enumerate(boots)]
-            for cell in dense
-        },
-    )
-    judge.read_baselines()
-    reference = judge.reference
-    reference.side_by_side = side_by_side
-    trial = causes = None
-    for pair, pace in enumerate(PACE):
-        for cell, ratios in zip(dense, PLANTED, strict=True):
-            for arm, prefill in ((reference.other, pace), (reference.judged, pace * ratios[pair])):
-                made = sample(f"{pair}", host_id="h", prefill_time=prefill, decode_step=1.0 + 0.001 * pair)
-                arm.boots.setdefault(cell, []).append(made)
-        if trial is None:
-            trial = judge.trial(dense)
-            causes = CauseTrials(judge, {dense[0].block: trial})
-        else:
-            trial.add_boots()
-            causes.judge()
-    by_cell = {trial.verdict(cell, METRICS["prefill_time"]).outcome for cell in dense}
-    assert (Outcome.REGRESSION in by_cell) == side_by_side
-    (prefill,) = (one for cause, one in causes.conclude([]).items() if cause.name == "prefill")
-    assert prefill.verdict.outcome is found
-    assert prefill.verdict.change == pytest.approx(0.10, abs=0.01)
 
 
 def test_the_history_keeps_a_nights_cause_and_tells_since_when_it_is_there(bench):
