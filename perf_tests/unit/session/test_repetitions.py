@@ -155,7 +155,7 @@ def test_two_engines_on_cards_are_asked_more_often_still(tmp_path):
     ):
         seats = [Seat(cells(chosen)[0], attach(Server(url), "mock")) for url in (one, other)]
         both = Measurer(chosen, []).measure_in_turn(seats, plain_rounds)
-    assert [len(sample.repetitions["prefill_time"]) for sample in both] == [40, 40]
+    assert [len(sample.repetitions["prefill_time"]) for sample in both] == [20, 20]
 
 
 @pytest.mark.parametrize(("hardware", "count"), [("H200", 32), ("cpu", REPETITIONS)])
