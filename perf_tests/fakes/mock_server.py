@@ -107,7 +107,7 @@ class MockServer:
         self.started = args.started or time.time()
         self.leaked: list[bytes] = []
         self.counted = EngineMetrics(args)
-        self.in_flight = self.told_in_flight = 0
+        self.in_flight = self.told_in_flight = self.before_first = 0
         # Those that are written, by their connection.
         self.streams: dict[Any, Stream] = {}
         self.cached: set[tuple[int, ...]] = set()
@@ -263,9 +263,17 @@ class MockServer:
             self.whole(transport, request, received)
 
     def ttft(self, request: dict[str, Any]) -> float:
-        """Seconds to the first chunk: of two modes, as a server's prefill in one or two passes."""
+        """Seconds to the first chunk: of two modes, as a server's prefill in one or two passes, and longer beside others."""
         other: float = self.args.other_ttft
-        return other if other and request["prompt"][-1] % 2 else self.args.ttft
+        own: float = other if other and request["prompt"][-1] % 2 else self.args.ttft
+        found = own + self.args.ttft_beside * self.before_first
+        self.before_first += 1
+        asyncio.get_running_loop().call_later(found, self.at_first)
+        return found
+
+    def at_first(self) -> None:
+        """A request has its first token."""
+        self.before_first -= 1
 
     def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
         """The response in one piece, when the last chunk of a stream would have been written."""
@@ -533,6 +541,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds from receiving a request to its first chunk")
     parser.add_argument(
         "--other-ttft", type=float, default=0.0, help="seconds to the first chunk of prompts that end with an odd id"
+    )
+    parser.add_argument(
+        "--ttft-beside", type=float, default=0.0, help="seconds more for each that waits for its own beside it"
     )
     parser.add_argument("--gap", type=float, default=0.01, help="seconds between chunks")
     parser.add_argument("--crowding", type=float, default=0.0, help="how much slower each stream beside it makes one")

@@ -1,10 +1,11 @@
 """How long the cells of a GPU deployment take to measure, rehearsed on any machine: what the suite itself takes is seen.
 
-    python -m perf_tests.tools.bench_night h200x1 [--cells GLOB] [--compare] [--ttft 0.0165] [--gap 0.0048]
+    python -m perf_tests.tools.bench_night h200x1 [--cells GLOB] [--compare]
+        [--ttft 0.015] [--ttft-beside 0.00136] [--gap 0.0048]
 
 The suite, its client, processes and sockets are the real ones; the engine is the fake one, which boots at once and answers
-after ``--ttft`` seconds and then every ``--gap``, whatever the batch; cards are those of a fake library. ``--compare`` has two
-such engines side by side. One boot of each.
+after ``--ttft`` seconds, ``--ttft-beside`` more for each request that waits beside, and then every ``--gap``, whatever the
+batch; cards are those of a fake library. ``--compare`` has two such engines side by side. One boot of each.
 """
 
 import argparse
@@ -55,10 +56,13 @@ def main() -> int:
     parser.add_argument("deployment", choices=shipped, help="a shipped one, of one card")
     parser.add_argument("--cells", action="append", help="as of pytest, of vLLM; repeatable; by default all of them")
     parser.add_argument("--compare", action="store_true", help="two engines side by side")
-    parser.add_argument("--ttft", type=float, default=0.0165, help="default: about that of Llama-3.1-8B on an H200")
+    parser.add_argument("--ttft", type=float, default=0.015, help="default: about that of Llama-3.1-8B on an H200")
+    parser.add_argument(
+        "--ttft-beside", type=float, default=0.00136, help="likewise: 107 and 188 ms for 64 and 128 requests"
+    )
     parser.add_argument("--gap", type=float, default=0.0048, help="likewise")
     args = parser.parse_args()
-    pace = f"--ttft {args.ttft} --gap {args.gap}"
+    pace = f"--ttft {args.ttft} --ttft-beside {args.ttft_beside} --gap {args.gap}"
     with tempfile.TemporaryDirectory(prefix="moegauge-") as directory:
         printed = []
         for line in rehearse(Path(directory), args.deployment, pace, args.compare, args.cells or ["vllm/*"]):
