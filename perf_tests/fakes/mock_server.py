@@ -266,6 +266,8 @@ class MockServer:
         """Seconds to the first chunk: of two modes, as a server's prefill in one or two passes, and longer beside others."""
         other: float = self.args.other_ttft
         own: float = other if other and request["prompt"][-1] % 2 else self.args.ttft
+        if not self.args.ttft_beside:
+            return own
         found = own + self.args.ttft_beside * self.before_first
         self.before_first += 1
         asyncio.get_running_loop().call_later(found, self.at_first)

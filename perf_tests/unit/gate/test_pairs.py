@@ -108,13 +108,11 @@ def test_a_pair_of_which_either_boot_is_slow_as_a_whole_is_set_aside(slow):
 
 def of_ratios(*ratios, sigma=0.001):
     """A trial of one metric in so many pairs whose noise is known."""
-    trial = Trial([], family=40)
-    for count in range(1, len(ratios) + 1):
-        partners, kind = [1.0] * count, PooledNoise(sigma**2, 30)
-        asked = paired_standard(LATENCY, TOLERANCE, partners, list(ratios[:count]), kind)
-        if count == 1:
-            trial = Trial([Question(asked, 0)], family=40)
-        trial.add([ratios[count - 1]], [asked], [1.0])
+    kind = PooledNoise(sigma**2, 30)
+    asked = [paired_standard(LATENCY, TOLERANCE, [1.0] * n, ratios[:n], kind) for n in range(1, len(ratios) + 1)]
+    trial = Trial([Question(asked[0], 0)], family=40)
+    for ratio, one in zip(ratios, asked, strict=True):
+        trial.add([ratio], [one], [1.0])
     return trial
 
 
