@@ -109,7 +109,9 @@ def test_what_grew_is_named_first_and_an_outlier_is_nothing(tmp_path, capsys):
     disturbed = write(tmp_path / "disturbed", slow_once)
     assert compare(steps.read(before), steps.read(disturbed))[0].seconds == pytest.approx(0, abs=1e-9)
     assert main([str(before), str(now), "--rows", "1"]) == 0
-    row = capsys.readouterr().out.splitlines()[-1].split()
+    _, together, *_, row = capsys.readouterr().out.splitlines()
+    assert together == "decode, all of it together: host 1.20 -> 1.25 ms"
+    row = row.split()
     assert row == ["decode", "host", "inner", "1", "100.0", "150.0", "+50.0"]
     assert "nothing grew" in table(before, before)
 
@@ -124,7 +126,7 @@ def test_what_steps_differ_by_anyway_is_within_noise_and_comes_last(tmp_path):
         event["dur"] += 900 if event["name"].startswith("execute") else 0
     write(now, events)
     rows = table(before, now).splitlines()
-    assert rows[5].split()[:3] == ["decode", "host", "inner"]
+    assert rows[6].split()[:3] == ["decode", "host", "inner"]
 
 
 def test_one_prefill_tells_nothing_but_what_is_new(tmp_path):
