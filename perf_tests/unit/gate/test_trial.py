@@ -50,6 +50,21 @@ def test_what_is_decided_is_not_opened_again():
     assert trial.again() == [0, 1], "it is a control"
 
 
+@pytest.mark.parametrize(("machines", "again"), [(1, []), (4, []), (5, [0])])
+def test_on_a_machine_that_the_baseline_lacks_no_further_boot_is_asked_for_that_tells_nothing(machines, again):
+    """Beside a few machines nothing is called the engine's, however often this one is booted."""
+    elsewhere = standard(LATENCY, TOLERANCE, [1.0] * machines, QUIET, elsewhere=True)
+    trial = Trial([Question(elsewhere, 0), *questions(LATENCY, groups=[1])], family=2)
+    trial.add([1.3, 1.01])
+    assert trial.again() == ([*again, 1] if again else []), "the other one is a control"
+    assert trial.verdict(0).outcome is Outcome.INCONCLUSIVE
+    assert trial.verdict(0).suspicious is bool(again)
+    assert ("machine or engine" in trial.verdict(0).reason) is not bool(again)
+    trial = Trial([Question(elsewhere, 0)], family=1)
+    trial.add([1.01])
+    assert (trial.verdict(0).outcome, trial.again()) == (Outcome.PASS, [])
+
+
 def test_a_metric_without_a_value_that_counts_stays_open():
     trial = Trial(questions(LATENCY, COMPLETED), family=1)
     trial.add([math.nan, math.nan])

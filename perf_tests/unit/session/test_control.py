@@ -158,10 +158,12 @@ def test_without_a_control_a_shift_of_all_cells_is_machine_or_engine_and_never_a
 
 
 def test_few_machines_cannot_tell_and_say_what_would(bench):
-    _, verdicts = bench.night(bench.stored(("a", "b")), 1.5, unchanged, controlled=False)
+    session, verdicts = bench.night(bench.stored(("a", "b")), 1.5, unchanged, controlled=False)
     for found in verdicts.values():
         assert (found.outcome, "machine or engine" in found.reason) == (Outcome.INCONCLUSIVE, True)
         assert found.reason.endswith("to tell: --control-engine-env=vllm=DIR of 0.26.0")
+    boots = session.judge.reference.judged.boots
+    assert {len(own) for own in boots.values()} == {1}, "further boots would say the same"
 
 
 def test_a_control_of_another_release_is_refused(bench):
