@@ -160,6 +160,30 @@ def test_energy_is_held_against_boots_of_its_own_machine_as_times_are(tmp_path, 
     assert against in found.reason
 
 
+def test_a_batch_is_judged_without_the_noise_of_what_arrives_at_a_rate(tmp_path):
+    """Steps of a batch that are worse by 1.5% are seen beside 0.1% of its own, whatever cells under load vary by."""
+    text = "".join(workload(f"batch-{n}", "batch", batch_size=n, repetitions=1) for n in (1, 8))
+    online = "".join(workload(f"online-{n}", "online", rate=n, num_prompts=8, repetitions=1) for n in (1, 8))
+    deployment = load_file(tmp_path, head(gated=["tpot_p50"]) + text + online)
+    every, tpot = cells(deployment), METRICS["tpot_p50"]
+    judge = judge_beside(deployment, every, tmp_path)
+
+    def boot(cell, i, worse=1.0):
+        apart = 0.03 if cell.workload.kind == "online" else 0.001
+        value = 0.01 * (1 + apart * (-1, 0, 1)[i % 3]) * worse
+        return sample(str(i), metrics={tpot.name: value}, provenance={"instruction_set": "avx2"})
+
+    commit(judge, {cell: [boot(cell, i) for i in range(6)] for cell in every})
+    judge.read_baselines()
+    judge.reference.judged.boots.update({cell: [boot(cell, 1, 1.015)] for cell in every})
+    trial = judge.trial(every)
+    for cell in every:
+        found = judge.verdict(cell, tpot, trial)
+        at_a_rate = cell.workload.kind == "online"
+        assert found.outcome is (Outcome.PASS if at_a_rate else Outcome.INCONCLUSIVE)
+        assert (found.detectable < 0.015) is not at_a_rate
+
+
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
     # What --strict-baselines would find, but for the kind of processor: that of the next machine isn't known.
     chosen = load("cpu", ENGINES).on("avx512_bf16", 2)
