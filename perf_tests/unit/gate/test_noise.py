@@ -130,13 +130,14 @@ def test_what_comes_at_once_does_not_borrow_noise_from_what_arrives_at_a_rate():
     random = np.random.default_rng(5)
     batches, online = random.normal(1.0, 0.001, size=(3, 10)).tolist(), random.normal(1.0, 0.1, size=(1, 10)).tolist()
     others = random.normal(1.0, 0.002, size=(3, 10)).tolist()
-    groups = {
-        "a": [*((False, own) for own in batches), *((True, own) for own in online)],
-        "b": [(False, others[0][:3])],
-    }
-    found = noise_module.by_traffic(groups)
+    of_a = [*((False, own) for own in batches), *((True, own) for own in online)]
+    found = noise_module.by_traffic({"a": of_a, "b": [(False, others[0][:3])]})
     assert found["a", False] == pool(batches)
     assert found["a", True] == pool([*batches, *online])
+    # Of a batch of which one pair of boots is all that is known, online cells tell some of its noise.
+    few = noise_module.by_traffic({"a": [(False, batches[0][:2]), *of_a[3:]]})
+    assert few["a", False] == noise_module.filled(pool([batches[0][:2]]), pool(online), noise_module.LEAST_PRIOR)
+    assert noise_module.by_traffic({"a": of_a[3:], "b": []})["b", False].degrees == noise_module.LEAST_PRIOR
     assert found["b", False] == noise_module.filled(pool([others[0][:3]]), pool(batches))
     assert found["b", True] == noise_module.filled(pool([others[0][:3]]), pool([*batches, *online]))
     assert noise(batches[0], found["a", False], 0.01).sigma < 0.0015 < noise(batches[0], found["a", True], 0.01).sigma

@@ -50,19 +50,41 @@ def test_what_is_decided_is_not_opened_again():
     assert trial.again() == [0, 1], "it is a control"
 
 
-@pytest.mark.parametrize(("machines", "again"), [(1, []), (4, []), (5, [0])])
-def test_on_a_machine_that_the_baseline_lacks_no_further_boot_is_asked_for_that_tells_nothing(machines, again):
+def elsewhere(machines, *metrics):
+    return [standard(metric, TOLERANCE, [1.0] * machines, QUIET, elsewhere=True) for metric in metrics]
+
+
+@pytest.mark.parametrize(("machines", "decides"), [(1, False), (4, False), (5, True)])
+def test_on_a_machine_that_the_baseline_lacks_two_boots_say_all_that_can_be_said(machines, decides):
     """Beside a few machines nothing is called the engine's, however often this one is booted."""
-    elsewhere = standard(LATENCY, TOLERANCE, [1.0] * machines, QUIET, elsewhere=True)
-    trial = Trial([Question(elsewhere, 0), *questions(LATENCY, groups=[1])], family=2)
-    trial.add([1.3, 1.01])
-    assert trial.again() == ([*again, 1] if again else []), "the other one is a control"
-    assert trial.verdict(0).outcome is Outcome.INCONCLUSIVE
-    assert trial.verdict(0).suspicious is bool(again)
-    assert ("machine or engine" in trial.verdict(0).reason) is not bool(again)
-    trial = Trial([Question(elsewhere, 0)], family=1)
-    trial.add([1.01])
-    assert (trial.verdict(0).outcome, trial.again()) == (Outcome.PASS, [])
+    trial = Trial([Question(one, 0) for one in elsewhere(machines, LATENCY)], family=1)
+    for boots in (1, 2):
+        trial.add([1.3])
+        open_ = decides or boots < 2
+        assert trial.again() == ([0] if open_ else [])
+        found = trial.verdict(0)
+        assert (found.outcome, found.suspicious) == (Outcome.INCONCLUSIVE, open_)
+        assert ("machine or engine" in found.reason) is not open_
+
+
+def test_there_a_first_boot_that_was_slow_as_a_whole_is_set_aside():
+    standards = elsewhere(3, *[LATENCY] * 8)
+    trial = Trial([Question(one, i) for i, one in enumerate(standards)], family=8)
+    trial.add([1.3] * 8)
+    assert trial.again() == list(range(8))
+    trial.add([1.0] * 8)
+    assert (trial.again(), set(trial.slow)) == ([], {0})
+    assert {trial.verdict(i).outcome for i in range(8)} == {Outcome.PASS}
+
+
+def test_there_a_further_boot_that_others_asked_for_counts():
+    trial = Trial([*(Question(one, 0) for one in elsewhere(3, LATENCY)), *questions(LATENCY, groups=[1])], family=2)
+    for _ in range(2):
+        trial.add([1.07, 1.3])
+    assert trial.again() == [1], "what is open is no control"
+    trial.add([0.95, 1.3])
+    assert trial.verdict(0).outcome is Outcome.PASS
+    assert trial.verdict(1).outcome is Outcome.REGRESSION
 
 
 def test_a_metric_without_a_value_that_counts_stays_open():

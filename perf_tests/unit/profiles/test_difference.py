@@ -116,6 +116,18 @@ def test_what_grew_is_named_first_and_an_outlier_is_nothing(tmp_path, capsys):
     assert "nothing grew" in table(before, before)
 
 
+def test_kernels_and_the_host_are_told_together_for_each_kind_of_step(tmp_path):
+    def events(kernel):
+        launch = {"correlation": 1}
+        prefill = [*step(0, prompt=16), span("launch", 50, 10, "cuda_runtime", **launch)]
+        return [*prefill, span("gemm", 60, kernel, "kernel", tid=9, **launch), *shifted(trace(count=3), 9000)]
+
+    before, now = write(tmp_path / "before", events(300)), write(tmp_path / "now", events(450))
+    _, decode, prefill, *_ = table(before, now).splitlines()
+    assert decode == "decode, all of it together: host 1.20 -> 1.20 ms"
+    assert prefill == "prefill, all of it together: kernels 0.30 -> 0.45 ms, host 9.00 -> 9.00 ms"
+
+
 def test_what_steps_differ_by_anyway_is_within_noise_and_comes_last(tmp_path):
     loud = [
         dict(event, dur=event["dur"] + (700 * (i % 5) if i % 3 == 0 else 0)) for i, event in enumerate(trace(count=20))

@@ -15,7 +15,7 @@ from fixtures.hardware import host
 from fixtures.metrics import METRICS
 from perf_tests.fakes.deployments import head, workload
 from perf_tests.fakes.deployments import load as load_file
-from perf_tests.fakes.judging import commit, judge_beside
+from perf_tests.fakes.judging import Draws, commit, judge_beside, judge_of_candidate, nothing
 from perf_tests.fakes.samples import sample
 from perf_tests.paths import ROOT
 
@@ -160,28 +160,51 @@ def test_energy_is_held_against_boots_of_its_own_machine_as_times_are(tmp_path, 
     assert against in found.reason
 
 
-def test_a_batch_is_judged_without_the_noise_of_what_arrives_at_a_rate(tmp_path):
-    """Steps of a batch that are worse by 1.5% are seen beside 0.1% of its own, whatever cells under load vary by."""
+TPOT = METRICS["tpot_p50"]
+
+
+@pytest.fixture
+def under_load(tmp_path):
+    """A deployment of two batches, whose steps vary by 0.1%, and cells under load, where they vary by 3%."""
     text = "".join(workload(f"batch-{n}", "batch", batch_size=n, repetitions=1) for n in (1, 8))
-    online = "".join(workload(f"online-{n}", "online", rate=n, num_prompts=8, repetitions=1) for n in (1, 8))
-    deployment = load_file(tmp_path, head(gated=["tpot_p50"]) + text + online)
-    every, tpot = cells(deployment), METRICS["tpot_p50"]
-    judge = judge_beside(deployment, every, tmp_path)
+    text += workload("online", "online", rate=8, num_prompts=8, repetitions=1)
+    text += workload("talk", "conversations", rate=8, num_prompts=8, turns=2, repetitions=1)
+    return load_file(tmp_path, head(gated=["tpot_p50"]) + text)
 
-    def boot(cell, i, worse=1.0):
-        apart = 0.03 if cell.workload.kind == "online" else 0.001
-        value = 0.01 * (1 + apart * (-1, 0, 1)[i % 3]) * worse
-        return sample(str(i), metrics={tpot.name: value}, provenance={"instruction_set": "avx2"})
 
-    commit(judge, {cell: [boot(cell, i) for i in range(6)] for cell in every})
+def step_of(cell, i, worse=1.0, host="a", name=""):
+    apart = 0.001 if cell.workload.kind == "batch" else 0.03
+    value = 0.01 * (1 + apart * (-1, 0, 1)[i % 3]) * worse
+    origin = {"instruction_set": "avx2"}
+    return sample(name or str(i), host_id=host, metrics={TPOT.name: value}, provenance=origin)
+
+
+@pytest.mark.parametrize(("hosts", "now"), [("aaaaaa", "a"), ("abcdef", "g")])
+def test_a_batch_is_judged_without_the_noise_of_what_arrives_at_a_rate(under_load, tmp_path, hosts, now):
+    """Steps of a batch that are worse by 1.5% are seen beside 0.1% of its own, whatever cells under load vary by."""
+    every = cells(under_load)
+    judge = judge_beside(under_load, every, tmp_path)
+    commit(judge, {cell: [step_of(cell, i, host=host) for i, host in enumerate(hosts)] for cell in every})
     judge.read_baselines()
-    judge.reference.judged.boots.update({cell: [boot(cell, 1, 1.015)] for cell in every})
+    judge.reference.judged.boots.update({cell: [step_of(cell, 1, 1.015, now)] for cell in every})
     trial = judge.trial(every)
     for cell in every:
-        found = judge.verdict(cell, tpot, trial)
-        at_a_rate = cell.workload.kind == "online"
-        assert found.outcome is (Outcome.PASS if at_a_rate else Outcome.INCONCLUSIVE)
-        assert (found.detectable < 0.015) is not at_a_rate
+        found = judge.verdict(cell, TPOT, trial)
+        batch = cell.workload.kind == "batch"
+        assert (found.detectable < 0.015) is batch, cell.id
+        assert "not yet confirmed" in found.reason or not batch
+
+
+def test_nor_do_its_pairs_borrow_from_that(under_load, tmp_path):
+    every = cells(under_load)
+    judge = judge_of_candidate(under_load, every, tmp_path, Draws(nothing), Draws(nothing))
+    judge.read_baselines()
+    for cell in every:
+        judge.reference.other.boots[cell] = [step_of(cell, 1, name=f"before {i}") for i in range(3)]
+        judge.reference.judged.boots[cell] = [step_of(cell, i, name=f"now {i}") for i in range(3)]
+    for cell, found in zip(every, judge.standards([(cell, TPOT) for cell in every]), strict=True):
+        assert (found.noise.sigma < 0.002) is (cell.workload.kind == "batch"), cell.id
+        assert found.noise.paired
 
 
 def test_all_that_is_judged_without_a_card_has_a_committed_baseline():
