@@ -41,11 +41,14 @@ def results(
     cells: Mapping[str, Sequence[Sample]],
     fingerprint: Mapping[str, Any] = MappingProxyType({"engine": "vllm"}),
     workload: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write a file of this suite's kind: boots by the cell's name, all of one workload."""
+    """Write a file of this suite's kind: boots by the cell's name, all of one workload but for what ``kinds`` names."""
     document = {
         "machine_info": {"fingerprint": dict(fingerprint)},
-        "benchmarks": [record(name, boots, workload) for name, boots in cells.items()],
+        "benchmarks": [
+            record(name, boots, {"kind": kinds[name]} if name in kinds else workload) for name, boots in cells.items()
+        ],
     }
     path.write_text(json.dumps(document))
     return path

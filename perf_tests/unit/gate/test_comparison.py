@@ -365,3 +365,16 @@ def test_the_module_runs(tmp_path):
         [sys.executable, "-m", "fixtures.gate", path, path], cwd=ROOT, capture_output=True, check=False
     )
     assert done.returncode == 0
+
+
+def test_batches_are_judged_without_the_noise_of_what_arrives_at_a_rate(tmp_path):
+    apart = {"batch-1": 0.001, "batch-8": 0.001, "online-8": 0.03}
+
+    def written(name):
+        boots = {cell: dealt({"tpot_p50": [1 - by, 1.0, 1 + by] * 2}, "a") for cell, by in apart.items()}
+        return results(tmp_path / name, boots, kinds={"online-8": "online"})
+
+    verdicts, _, _ = compared(written("a.json"), written("b.json"))
+    found = {cell: verdict.detectable for (cell, _), verdict in verdicts.items()}
+    assert found["batch-1"] == found["batch-8"] < 0.015
+    assert found["online-8"] > 0.05

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from fixtures.gate import machine
 from fixtures.gate.verdict import Outcome
 from fixtures.metrics import METRICS
 from fixtures.session.judge import Judge
-from fixtures.session.reference import control
+from fixtures.session.reference import control, machines
 from fixtures.session.reference.baselines import CommittedBaselines
 from fixtures.session.reference.control import ControlEngine, Release
 from fixtures.session.session import Session
@@ -233,3 +234,19 @@ def test_a_control_that_fails_is_not_left_up(bench):
     session.verdict(bench.cells[0], LATENCY)
     assert session.judge.reference.other.error == "1 of 4 requests failed"
     assert control.boot == 2, "stopped before its boot, and after it failed"
+
+
+def test_a_cause_on_an_unknown_machine_says_what_would_tell_too(decoding):
+    session, _ = decoding.night(decoding.stored(("a", "b")), 1.5, unchanged, controlled=False)
+    found = cause_of_decode(session)
+    assert (found.outcome, "machine or engine" in found.reason) == (Outcome.INCONCLUSIVE, True)
+    assert found.reason.endswith("to tell: --control-engine-env=vllm=DIR of 0.26.0")
+
+
+def test_beside_a_server_that_runs_already_no_control_can_be_booted(bench):
+    """What would tell is the server of before, on this machine."""
+    (cell, *_), stored = bench.cells, sample("a", provenance={"engine_version": "0.32.0"})
+    served = dataclasses.replace(cell, block=dataclasses.replace(cell.block, engine="external"))
+    known = SimpleNamespace(machine=lambda cell, metric: machine.NOTHING, boots=lambda cell: ([stored], ""))
+    told = machines.remedy(known, served, bench.metric)
+    assert told == "to tell: boots of 0.32.0 on this machine in the baseline, 2 or more"

@@ -10,6 +10,8 @@ import io
 import numpy as np
 import pytest
 
+from fixtures.metrics import METRICS
+from fixtures.studies.gate import committed
 from fixtures.studies.gate.__main__ import main as study
 from perf_tests.fakes.samples import dealt, results, sample
 from perf_tests.paths import GOLDEN
@@ -93,3 +95,18 @@ def test_cells_with_few_boots_are_listed(capsys, tmp_path):
     assert "\n1 boot (3 recommended), 1 cell: first\n" in printed
     assert "\n2 boots (3 recommended), 1 cell: second\n" in printed
     assert "third" not in printed
+
+
+def test_the_noise_of_a_batch_is_not_that_of_what_arrives_at_a_rate(tmp_path):
+    apart = {"batch-1": 0.001, "batch-8": 0.001, "online-8": 0.03}
+    boots = {cell: dealt({"tpot_p50": [1 - by, 1.0, 1 + by] * 2}, "a") for cell, by in apart.items()}
+    results(tmp_path / "a.json", boots, kinds={"online-8": "online"})
+    found = committed.read(tmp_path).noises(METRICS["tpot_p50"])
+    assert [noise.sigma < 0.0015 for noise in found] == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ['{"foo": 1}', '{"benchmarks": [{"x": 1}]}'])
+def test_what_is_no_baseline_is_named(tmp_path, capsys, text):
+    (tmp_path / "other.json").write_text(text)
+    assert study(["power", "--baselines", str(tmp_path)]) == 2
+    assert str(tmp_path / "other.json") in capsys.readouterr().err
