@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.causes.attribution import Candidate, attribute, explains
 from perf_tests.unit.causes.panels import drawn, panel
@@ -19,15 +21,23 @@ CANDIDATES = {
 }
 
 
-def attributed(decode=(0.0, 0.0), prefill=(0.0, 0.0), one=0.0, seconds=None):
-    """What is told when decode and prefill of (dense, mixture) are worse by so much, and of cell 0 decode by ``one`` more."""
+def night(decode=(0.0, 0.0), prefill=(0.0, 0.0), one=0.0, seconds=None):
+    """A night in which decode and prefill of (dense, mixture) are worse by so much, and decode of cell 0 by ``one`` more.
+
+    With what regressed in it.
+    """
     parts = [np.repeat(shift, 6) for shift in (decode, prefill)]
     parts[0] = parts[0].astype(float)
     parts[0][0] += one
     changes = np.concatenate([*parts, 0.9 * parts[0] + 0.1 * parts[1]])
     seen = drawn(5, changes, boots=5, cells=CELLS, seconds=seconds)
+    return seen, [i for i in range(36) if (effect := seen.member(i)).change > 1.3 * max(0.01, 3 * effect.error)]
+
+
+def attributed(**shifts):
+    """What is told of a night, and what regressed in it."""
+    seen, regressed = night(**shifts)
     found = [name for name, one in CANDIDATES.items() if seen.effect(one.members).moved]
-    regressed = [i for i in range(36) if (effect := seen.member(i)).change > 1.3 * max(0.01, 3 * effect.error)]
     return attribute(seen, CANDIDATES, found, regressed), regressed
 
 
@@ -101,3 +111,69 @@ def test_what_has_no_value_is_not_explained():
     night[2] = np.nan
     seen = panel(np.zeros((3, 9)), night, sigma=0.001)
     assert explains(seen, Candidate((0, 1, 2)), {0, 1, 2}) == (0, 1)
+
+
+# -- what was not found by itself ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shifts", "told"),
+    [
+        ({"decode": (0.05, 0.05)}, "decode"),
+        ({"prefill": (0.02, 0.05)}, "prefill"),
+        ({"decode": (0.0, 0.05), "prefill": (0.0, 0.05)}, "moe"),
+        ({"decode": (0.05, 0.05), "prefill": (0.05, 0.05)}, "speed"),
+    ],
+)
+def test_what_regressed_in_several_cells_has_the_name_that_describes_it_best(shifts, told):
+    """No cause was found: their noise may be known by too few boots."""
+    seen, regressed = night(**shifts)
+    found = attribute(seen, CANDIDATES, (), regressed)
+    assert set(found.told) == {told}
+    assert sorted(found.told[told]) == regressed
+    assert found.named == {told: ()}
+    assert (found.instead, found.alone) == ({}, {})
+
+
+def test_regressions_of_one_cell_or_of_what_has_nothing_in_common_have_no_name():
+    seen, regressed = night(one=0.05)
+    assert regressed == [DECODE[0], LATENCY[0]]
+    assert attribute(seen, CANDIDATES, (), regressed).told == {}
+    seen = drawn(5, np.isin(np.arange(24), [DECODE[1], PREFILL[8]]) * 0.05, boots=5, cells=[*range(12)] * 2)
+    apart = {name: Candidate(one.members) for name, one in CANDIDATES.items()}
+    found = attribute(seen, apart, (), [DECODE[1], PREFILL[8]])
+    assert found.told == {}, "22 others of what takes in both stayed as they were"
+
+
+def test_what_was_found_in_a_part_is_told_of_all_that_moved_and_of_the_part_if_nothing_else_did():
+    causes = {"narrow": Candidate((0, 1, 2)), "wide": Candidate(tuple(range(8)))}
+    for moved, told, named in ((8, "wide", {"wide": ("narrow",)}), (3, "narrow", {})):
+        seen = drawn(5, [0.02] * moved + [0.0] * (8 - moved), boots=5)
+        found = attribute(seen, causes, ["narrow"], [0, 1])
+        assert dict(found.told) == {told: (0, 1)}
+        assert found.named == named
+        assert found.instead == ({"narrow": "wide"} if named else {})
+
+
+def test_two_that_were_found_are_no_part_of_what_was_not():
+    """Prefill and decode, each by itself: together they are all of what takes in both."""
+    seen, regressed = night(decode=(0.03, 0.03), prefill=(0.1, 0.1))
+    assert set(attribute(seen, CANDIDATES, ["decode", "prefill"], regressed).told) == {"decode", "prefill"}
+
+
+SHIFTS = st.lists(st.sampled_from([0.0, 0.0, 0.01, 0.02, 0.05, 0.3]), min_size=24, max_size=24)
+
+
+@given(SHIFTS, st.integers(0, 9), st.sets(st.sampled_from(sorted(CANDIDATES))), st.sets(st.integers(0, 35)))
+def test_nothing_is_told_twice_or_lost(shifts, seed, found, more):
+    changes = np.array([*shifts, *(0.9 * np.array(shifts[:12]) + 0.1 * np.array(shifts[12:]))])
+    seen = drawn(seed, changes, boots=5, cells=CELLS)
+    regressed = {i for i in range(36) if seen.member(i).moved} | more
+    came = attribute(seen, CANDIDATES, found, regressed)
+    explained = [i for own in came.told.values() for i in own]
+    assert len(set(explained)) == len(explained)
+    assert set(explained) <= regressed
+    assert not set(came.told) & {*came.instead, *came.alone}
+    assert set(came.instead.values()) <= set(came.told)
+    assert set(came.named) == set(came.told) - found
+    assert found <= {*came.told, *came.instead, *came.alone}, "what was found is told, or stood for, or of one cell"

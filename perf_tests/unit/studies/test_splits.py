@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fixtures.errors import UsageError
+from fixtures.gate.verdict import Outcome
 from fixtures.studies import splits
 from fixtures.studies.splits import Plant
 from perf_tests.fakes.commands import run_here
@@ -76,6 +77,22 @@ def test_what_is_planted_in_one_model_is_found_there_and_the_other_passes():
         assert all("llama" not in name for name in tally.alarms)
         assert any(name.endswith("tpot_p50") for name in tally.alarms)
         assert tally.causes == {"moe": 1}, "all cells of the only model with experts"
+
+
+def test_what_regressed_one_by_one_is_told_by_what_it_has_in_common():
+    """Four boots tell the noise of what cells share so badly that Mixtral's 10% of prefill is found in single metrics only."""
+    records = splits.recorded(BASELINES)
+    ids = splits.told_apart(records, 4)
+    for one in splits.played(records, ids, "h200x1", 4, 1, Plant("prefill", 0.1, ("mixtral-8x7b",))):
+        regressed = {key for key, verdict in one.verdicts.items() if verdict.outcome is Outcome.REGRESSION}
+        assert len({cell for cell, _ in regressed}) > 1
+        (told,) = (found for found in one.causes.values() if found.told)
+        assert told.cause.id == "vllm/prefill"
+        assert set(told.explained) == regressed
+        text = f"what {len(regressed)} regressions that were found one by one have in common: "
+        assert told.verdict.reason.startswith(text)
+        assert told.verdict.change > 0.02
+        assert {found.explained for found in one.causes.values() if not found.told} == {()}
 
 
 def test_what_cannot_be_dealt_is_refused(tmp_path):
