@@ -130,8 +130,30 @@ def test_other_answers_and_cells_that_failed_come_before_any_speed():
 
 def test_a_boot_that_was_set_aside_is_in_no_ratio():
     run = compared(ttft=1.0)
-    slow = tuple(dataclasses.replace(cell, slow={"new1": 0.2}) for cell in run.cells)
-    assert {one.pairs for one in upgrade.build(dataclasses.replace(run, cells=slow)).totals} == {2}
+    slow = dataclasses.replace(run, cells=tuple(dataclasses.replace(cell, slow={"new1": 0.2}) for cell in run.cells))
+    assert {one.pairs for one in upgrade.build(slow).totals} == {2}
+    text = f"pair 2 of {BLOCK}: slow as a whole by 20%"
+    assert upgrade.build(slow).left_out == (text,), "once, and not of each cell"
+    assert ("  not counted: " + text, {}) in upgrade.terminal(slow)
+    assert f"Not counted:\n\n- {text}" in markdown(slow, {})
+    assert f"Not counted: {text}." in html.render(page.build(slow, {}))
+    assert "ot counted" not in html.render(page.build(run, {})) + markdown(run, {})
+
+
+def test_a_pair_that_is_invalid_in_a_cell_is_named_with_whose_boot_it_was():
+    first, second, *others = compared().cells
+    first, second = (
+        dataclasses.replace(
+            cell, **{arm: (*getattr(cell, arm)[:2], dataclasses.replace(getattr(cell, arm)[2], invalid=why))}
+        )
+        for cell, arm, why in ((first, "boots", "throttled"), (second, "beside", "preempted"))
+    )
+    run = dataclasses.replace(compared(), cells=(first, second, *others))
+    assert upgrade.build(run).left_out == (
+        f"pair 3 of {first.id}: the candidate's boot is invalid, throttled",
+        f"pair 3 of {second.id}: the other engine's boot is invalid, preempted",
+    )
+    assert max(len(line) for line, _ in upgrade.terminal(run)) <= 100
 
 
 def test_what_the_engine_chose_otherwise_is_listed_once():

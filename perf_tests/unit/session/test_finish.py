@@ -271,6 +271,22 @@ def test_what_engines_do_not_tell_is_a_warning_with_the_blocks_that_it_is_said_o
     assert untold in (ending.directory / "run" / "report.html").read_text().replace("&#39;", "'")
 
 
+def test_engines_side_by_side_on_cores_of_their_own_are_told_with_how_these_differ(ending, monkeypatch):
+    paces = {ending.first: {"a": 1.5, "b": 1.6}, ending.second: {"a": 1.02}}
+    own = type(ending.judge).ratios
+
+    def ratios(judge, cell, metric):
+        return paces[cell] if metric.name == "host_work" else own(judge, cell, metric)
+
+    monkeypatch.setattr(type(ending.judge), "ratios", ratios)
+    assert not any("cores of their own" in remark for remark in texts(ending.finish(), "warning"))
+    why = "both engines kept cores of their own, as one polls: what their pace differs by is in first tokens"
+    for cell, shown in ((ending.first, f" (host_work: {ending.first.id} +55%)"), (ending.second, "")):
+        ending.session.cores_apart.clear()
+        ending.session.cores_apart[cell] = "one polls"
+        assert f"{cell.block.id}: {why}{shown}" in texts(ending.finish(), "warning")
+
+
 def test_why_verdicts_are_invalid_is_said_once(ending):
     for cell, share in ((ending.first, 4), (ending.second, 3)):
         ending.measured[cell] = [boot_of("1", invalid=f"{share} of 4 streams came at once")]

@@ -321,7 +321,7 @@ def test_the_memory_beside_an_engine_that_fails_is_not_told(tmp_path, monkeypatc
 def test_two_engines_on_cards_share_cores_once_it_is_known_what_runs(tmp_path, monkeypatch, tells, shared):
     """The test's own process stands for both servers; one that doesn't tell what its threads run for has no busiest."""
     given = []
-    monkeypatch.setattr(measurer, "share_cores", given.append)
+    monkeypatch.setattr(measurer, "share_cores", lambda readings: given.append(readings) or "one polls")
     monkeypatch.setattr(measurer.nvml, "states", lambda _: [State(0, 50 * 2**30, 2)])
     monkeypatch.setattr(measurer, "_machine", lambda on_cards: {})
     monkeypatch.setattr(Boot, "usage", lambda self: usage([os.getpid()]) if tells else None)
@@ -334,6 +334,7 @@ def test_two_engines_on_cards_share_cores_once_it_is_known_what_runs(tmp_path, m
         for beside in (seats, seats[:1]):  # one alone shares its cores with nobody
             measured.measure_in_turn(beside, plain_rounds)
     assert len(given) == shared
+    assert measured.cores_apart == ({cell: "one polls"} if shared else {})
     for readings in given:
         assert [len(one.servers) for one in readings] == [2, 2, 2]
         assert readings[0].at < readings[1].at < readings[2].at

@@ -76,35 +76,35 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="n
 def test_the_busiest_threads_of_both_share_a_core_for_each_process():
     every = os.sched_getaffinity(0)
     with servers((WORK, WORK), (WORK, WORK)) as (found, readings):
-        assert share_cores(readings)
+        assert share_cores(readings) == ""
         cores = [[os.sched_getaffinity(process.pid) for process in processes] for processes in found]
         assert cores[0] == cores[1]
         assert all(len(core) == 1 for core in cores[0])
         assert cores[0][0] != cores[0][1]
         assert all(os.sched_getaffinity(idle(process)) == every for processes in found for process in processes)
         # Another cell's traffic comes to the same.
-        assert share_cores(readings)
+        assert share_cores(readings) == ""
         assert cores[0] == [os.sched_getaffinity(process.pid) for process in found[0]]
 
 
 @needs_two_cores
 def test_a_process_that_hardly_ran_does_not_count():
     with servers((WORK, 1), (WORK,)) as ((one, other), readings):
-        assert share_cores(readings)
+        assert share_cores(readings) == ""
         assert os.sched_getaffinity(one[0].pid) == os.sched_getaffinity(other[0].pid)
         assert os.sched_getaffinity(one[1].pid) == os.sched_getaffinity(0)
 
 
 def test_servers_of_different_processes_stay_where_they_are():
     with servers((WORK, WORK), (WORK,)) as ((one, other), readings):
-        assert not share_cores(readings)
+        assert share_cores(readings) == "they have 2 and 1 processes at work"
         assert {frozenset(os.sched_getaffinity(p.pid)) for p in (*one, *other)} == {frozenset(os.sched_getaffinity(0))}
 
 
 def test_more_processes_than_cores_stay_where_they_are():
     count = len(os.sched_getaffinity(0)) + 1
     with servers((WORK,) * count, (WORK,) * count) as ((one, _), readings):
-        assert not share_cores(readings)
+        assert share_cores(readings) == f"there are {count - 1} cores for {count} processes each"
         assert os.sched_getaffinity(one[0].pid) == os.sched_getaffinity(0)
 
 
@@ -112,7 +112,7 @@ def test_a_server_that_has_ended_is_left_alone():
     with servers((WORK,), (WORK,)) as ((one, other), readings):
         one[0].kill()
         one[0].wait()
-        assert not share_cores(readings)
+        assert share_cores(readings), "its core is not the other's"
         assert os.sched_getaffinity(other[0].pid) == os.sched_getaffinity(0)
 
 
@@ -120,5 +120,5 @@ def test_beside_a_server_that_polls_both_stay_where_they_are():
     """It would take half of the other's core."""
     for polling in (0, 1):
         with servers((WORK,), (WORK,), polling=polling) as ((one, other), readings):
-            assert not share_cores(readings)
+            assert share_cores(readings) == "one polls while the other is asked"
             assert os.sched_getaffinity(one[0].pid) == os.sched_getaffinity(other[0].pid) == os.sched_getaffinity(0)
