@@ -50,6 +50,22 @@ def test_what_is_decided_is_not_opened_again():
     assert trial.again() == [0, 1], "it is a control"
 
 
+def test_a_boot_at_a_faster_speed_clears_nothing_that_a_slower_one_has_opened():
+    before = [1.0] * 8 + [0.96] * 2
+    quiet = PooledNoise(0.002**2, 30)
+    trial = Trial([Question(standard(LATENCY, 0.01, before, quiet), 0)], family=1)
+    night = [1.02, 0.98, 1.02, 0.98, 1.02]
+    for boots, value in enumerate(night, 1):
+        assert trial.again() == [0]
+        trial.add([value])
+        assert trial.verdict(0) == judge(LATENCY, 0.01, before, night[:boots], quiet, 1)
+    assert trial.steps.tolist() == [Step.REGRESSION]
+    assert trial.set_aside(0) == {}, "not slow"
+    cleared = Trial([Question(standard(LATENCY, 0.01, before, quiet), 0)], family=1)
+    cleared.add([0.98])
+    assert cleared.again() == [], "by itself it counts"
+
+
 def elsewhere(machines, *metrics):
     return [standard(metric, TOLERANCE, [1.0] * machines, QUIET, elsewhere=True) for metric in metrics]
 

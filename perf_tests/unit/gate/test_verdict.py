@@ -298,3 +298,43 @@ def test_higher_is_better_is_shown_by_the_lowest_boots():
     disturbed = [100.0] * 7 + [80.0]
     found = judge(THROUGHPUT, 0.01, disturbed, [90.0] * MAX_BOOTS, QUIET)
     assert found.outcome is Outcome.REGRESSION, "one boot of eight may have been disturbed"
+
+
+LITTLE = PooledNoise(0.002**2, 30)
+TPOT = METRICS["tpot_p50"]
+
+
+def test_a_boot_at_a_faster_speed_says_nothing_beside_those_at_the_slower_one():
+    """Two percent more of either speed: a mean over both would hide it."""
+    night = [SLOW * 1.02, FAST * 1.02, SLOW * 1.02, FAST * 1.02, SLOW * 1.02]
+    found = judge(TPOT, 0.01, TWO_SPEEDS, night, LITTLE)
+    assert found.outcome is Outcome.REGRESSION
+    assert found.value == pytest.approx(SLOW * 1.02)
+    assert "3 boots against 10 boots, without 2 at a faster speed that it has shown" in found.reason
+    assert found.error == judge(TPOT, 0.01, TWO_SPEEDS, [SLOW * 1.02] * 3, LITTLE).error
+    without = judge(TPOT, 0.01, [SLOW] * 10, night, LITTLE)
+    assert without.outcome is not Outcome.REGRESSION, "a baseline that has not shown it takes it as a boot like others"
+    assert "faster speed" not in without.reason
+    there = conclude(standard(TPOT, 0.01, TWO_SPEEDS, LITTLE, elsewhere=True), night)
+    assert "faster speed" not in there.reason, "of other machines it is a faster machine"
+
+
+@pytest.mark.parametrize(("fast", "shown"), [(1, False), (2, True)])
+def test_one_boot_of_ten_has_shown_no_other_speed(fast, shown):
+    before = [FAST] * fast + [SLOW] * (10 - fast)
+    found = judge(TPOT, 0.01, before, [SLOW * 1.02, FAST * 1.02, SLOW * 1.02, SLOW * 1.02], LITTLE)
+    assert ("without 1 at a faster speed" in found.reason) is shown
+
+
+@given(st.lists(st.sampled_from([FAST, SLOW]), min_size=1, max_size=MAX_BOOTS))
+def test_a_night_of_both_speeds_is_unchanged(night):
+    found = judge(TPOT, 0.01, TWO_SPEEDS, night, LITTLE)
+    assert found.outcome is (Outcome.IMPROVEMENT if set(night) == {FAST} else Outcome.PASS)
+    assert found.value == pytest.approx(SLOW if SLOW in night else FAST)
+
+
+def test_of_what_is_better_if_higher_the_faster_speed_is_the_higher_one():
+    before = [100.0, 100.2, 99.8, 100.1, 99.9, 100.0, 100.0, 100.1, 104.0, 104.0]
+    night = [98.0, 102.5, 98.0, 102.5, 98.0]
+    assert judge(THROUGHPUT, 0.01, before, night, LITTLE).outcome is Outcome.REGRESSION
+    assert judge(THROUGHPUT, 0.01, before[:8] * 2, night, LITTLE).outcome is not Outcome.REGRESSION
