@@ -131,7 +131,7 @@ def test_what_regressed_in_several_cells_has_the_name_that_describes_it_best(shi
     found = attribute(seen, CANDIDATES, (), regressed)
     assert set(found.told) == {told}
     assert sorted(found.told[told]) == regressed
-    assert found.named == {told: ()}
+    assert (found.shared, found.wider) == ([told], [])
     assert (found.instead, found.alone) == ({}, {})
 
 
@@ -147,18 +147,57 @@ def test_regressions_of_one_cell_or_of_what_has_nothing_in_common_have_no_name()
 
 def test_what_was_found_in_a_part_is_told_of_all_that_moved_and_of_the_part_if_nothing_else_did():
     causes = {"narrow": Candidate((0, 1, 2)), "wide": Candidate(tuple(range(8)))}
-    for moved, told, named in ((8, "wide", {"wide": ("narrow",)}), (3, "narrow", {})):
+    for moved, told, wider in ((8, "wide", ["wide"]), (3, "narrow", [])):
         seen = drawn(5, [0.02] * moved + [0.0] * (8 - moved), boots=5)
         found = attribute(seen, causes, ["narrow"], [0, 1])
         assert dict(found.told) == {told: (0, 1)}
-        assert found.named == named
-        assert found.instead == ({"narrow": "wide"} if named else {})
+        assert (found.wider, found.shared) == (wider, [])
+        assert found.instead == ({"narrow": "wide"} if wider else {})
 
 
 def test_two_that_were_found_are_no_part_of_what_was_not():
     """Prefill and decode, each by itself: together they are all of what takes in both."""
     seen, regressed = night(decode=(0.03, 0.03), prefill=(0.1, 0.1))
     assert set(attribute(seen, CANDIDATES, ["decode", "prefill"], regressed).told) == {"decode", "prefill"}
+
+
+def test_what_takes_in_more_is_told_only_if_it_describes_the_night_clearly_better():
+    """One metric more that moved by two of its errors, or by six; found or not."""
+    causes = {"narrow": Candidate((0, 1, 2)), "wide": Candidate((0, 1, 2, 3))}
+    for more, told in ((0.005, "narrow"), (0.02, "wide")):
+        night = np.repeat([[0.02], [0.02], [0.02], [more]], 4, axis=1)
+        seen = panel(np.zeros((4, 30)), night, sigma=0.005)
+        for found in ((), ("narrow", "wide")):
+            assert set(attribute(seen, causes, found, [0, 1, 2]).told) == {told}
+
+
+def test_what_was_found_of_sums_is_part_of_what_they_are_derived_from():
+    causes = {"host": Candidate((0, 1, 3, 4)), "decode": Candidate((0, 1, 2), derived=(3, 4, 5))}
+    seen = panel(np.zeros((6, 30)), np.full((6, 4), 0.02), sigma=0.002, cells=[0, 1, 2] * 2)
+    found = attribute(seen, causes, ["host"], [0])
+    assert (dict(found.told), found.instead, found.wider) == ({"decode": (0,)}, {"host": "decode"}, ["decode"])
+
+
+def test_two_regressions_in_a_night_that_drifts_a_little_have_nothing_in_common():
+    """0.3% of everything, which is no alarm, and 5% of two that only what takes in everything has both of."""
+    changes = np.full(24, 0.003)
+    changes[[DECODE[8], PREFILL[2]]] = 0.05
+    seen = panel(np.zeros((24, 30)), np.repeat(changes[:, None], 5, axis=1), sigma=0.002, cells=[*range(12)] * 2)
+    apart = {name: Candidate(one.members) for name, one in CANDIDATES.items()}
+    assert attribute(seen, apart, (), [DECODE[8], PREFILL[2]]).told == {}
+
+
+def test_what_got_better_as_a_whole_is_no_name():
+    """Four cells are 2% worse and two 10% better: decode took less."""
+    changes = np.array([0.02] * 4 + [-0.1] * 2)
+    seen = panel(np.zeros((6, 30)), np.repeat(changes[:, None], 5, axis=1), sigma=0.002)
+    assert attribute(seen, {"decode": Candidate(tuple(range(6)))}, (), range(4)).told == {}
+
+
+def test_beside_machines_that_do_not_tell_the_engine_nothing_is_a_name():
+    night = np.full((4, 5), 0.05)
+    seen = panel(np.zeros((4, 6)), night, sigma=0.002, hosts=["e1", "e2", "e3"] * 2, host="h")
+    assert attribute(seen, {"decode": Candidate((0, 1, 2, 3))}, (), [0, 1]).told == {}
 
 
 SHIFTS = st.lists(st.sampled_from([0.0, 0.0, 0.01, 0.02, 0.05, 0.3]), min_size=24, max_size=24)
@@ -175,5 +214,8 @@ def test_nothing_is_told_twice_or_lost(shifts, seed, found, more):
     assert set(explained) <= regressed
     assert not set(came.told) & {*came.instead, *came.alone}
     assert set(came.instead.values()) <= set(came.told)
-    assert set(came.named) == set(came.told) - found
+    assert {*came.shared, *came.wider} == set(came.told) - found
+    assert not set(came.shared) & set(came.wider)
+    for name in came.shared:
+        assert seen.effect(CANDIDATES[name].members).change > 0
     assert found <= {*came.told, *came.instead, *came.alone}, "what was found is told, or stood for, or of one cell"

@@ -153,6 +153,36 @@ def test_two_causes_at_once_are_two(bench):
     assert sorted(explained(session)) == sorted(regressed(session))
 
 
+def worse_up_to(batch, by, beyond):
+    """Decode is worse by so much in batches up to one, and by so much beyond."""
+
+    def worse(cell, metric):
+        return 0.0 if metric != "decode_step" else by if cell.workload.batch_size <= batch else beyond
+
+    return worse
+
+
+def test_a_cause_that_names_regressions_says_what_all_boots_come_to(tmp_path):
+    bench = Bench(tmp_path, count=3)
+    session = bench.night(lambda cell, metric: 0.05 if metric == "decode_step" and cell.block.model == MIXTURE else 0.0)
+    named = [one for one in session.causes.values() if one.told]
+    assert len(regressed(session)) == 5
+    assert sorted(explained(session)) == sorted(regressed(session))
+    assert [one.cause.name for one in named] in (["decode"], ["moe"])
+    assert named[0].verdict.change > 0.02
+
+
+def test_a_cause_that_got_better_is_never_told(tmp_path):
+    for seed in range(6):
+        root = tmp_path / str(seed)
+        root.mkdir()
+        session = Bench(root, seed=seed, count=6).night(worse_up_to(4, 0.02, -0.1))
+        for one in session.causes.values():
+            if one.told:
+                assert one.verdict.change > 0, one.verdict.reason
+        assert set(explained(session)) <= regressed(session)
+
+
 def test_one_cell_stands_alone(bench):
     cell = bench.every[2]
     session = bench.night(lambda other, metric: 0.2 if other == cell and metric == "decode_step" else 0.0)

@@ -271,20 +271,27 @@ def test_what_engines_do_not_tell_is_a_warning_with_the_blocks_that_it_is_said_o
     assert untold in (ending.directory / "run" / "report.html").read_text().replace("&#39;", "'")
 
 
-def test_engines_side_by_side_on_cores_of_their_own_are_told_with_how_these_differ(ending, monkeypatch):
-    paces = {ending.first: {"a": 1.5, "b": 1.6}, ending.second: {"a": 1.02}}
+def test_engines_side_by_side_that_did_not_share_cores_are_told_with_how_far_these_were_apart(ending, monkeypatch):
+    paces = {ending.first: {"a": 1.05, "b": 0.6}, ending.second: {"a": 1.02}}
     own = type(ending.judge).ratios
 
     def ratios(judge, cell, metric):
         return paces[cell] if metric.name == "host_work" else own(judge, cell, metric)
 
     monkeypatch.setattr(type(ending.judge), "ratios", ratios)
-    assert not any("cores of their own" in remark for remark in texts(ending.finish(), "warning"))
-    why = "both engines kept cores of their own, as one polls: what their pace differs by is in first tokens"
-    for cell, shown in ((ending.first, f" (host_work: {ending.first.id} +55%)"), (ending.second, "")):
+    assert not any("share cores" in remark for remark in texts(ending.finish(), "warning"))
+    why = "both engines did not share cores, as one polls: what these differ by is in first tokens"
+    by = f" (host_work of one against the other in a pair: -40% in {ending.first.id})"
+    for cell, shown in ((ending.first, by), (ending.second, "")):
         ending.session.cores_apart.clear()
         ending.session.cores_apart[cell] = "one polls"
         assert f"{cell.block.id}: {why}{shown}" in texts(ending.finish(), "warning")
+    paces[ending.second] = {"a": 1.8}
+    ending.session.cores_apart[ending.first] = "one polls"
+    both = (
+        f"{why} (host_work of one against the other in a pair: +80% in {ending.second.id}, -40% in {ending.first.id})"
+    )
+    assert f"{ending.second.block.id}, {ending.first.block.id}: {both}" in texts(ending.finish(), "warning")
 
 
 def test_why_verdicts_are_invalid_is_said_once(ending):
