@@ -54,6 +54,7 @@ def test_a_boot_at_a_faster_speed_clears_nothing_that_a_slower_one_has_opened():
     before = [1.0] * 8 + [0.96] * 2
     quiet = PooledNoise(0.002**2, 30)
     trial = Trial([Question(standard(LATENCY, 0.01, before, quiet), 0)], family=1)
+    assert trial.again() == [0]
     night = [1.02, 0.98, 1.02, 0.98, 1.02]
     for boots, value in enumerate(night, 1):
         assert trial.again() == [0]
@@ -64,6 +65,18 @@ def test_a_boot_at_a_faster_speed_clears_nothing_that_a_slower_one_has_opened():
     cleared = Trial([Question(standard(LATENCY, 0.01, before, quiet), 0)], family=1)
     cleared.add([0.98])
     assert cleared.again() == [], "by itself it counts"
+
+
+def test_a_boot_that_is_slow_as_a_whole_does_not_stand_beside_a_fast_one():
+    """Of four metrics the first has two speeds. The first boot is slow in all, the second fast in that one: alone it counts."""
+    quiet = PooledNoise(0.002**2, 30)
+    two = standard(LATENCY, 0.01, [1.0] * 8 + [0.96] * 2, quiet)
+    others = [standard(LATENCY, 0.01, [1.0] * 10, quiet)] * 3
+    trial = Trial([Question(one, i) for i, one in enumerate([two, *others])], family=4)
+    trial.add([1.2] * 4)
+    trial.add([0.96, 1.0, 1.0, 1.0])
+    assert list(trial.slow) == [0]
+    assert trial.steps.tolist() == [Step.CLEARED] * 4
 
 
 def elsewhere(machines, *metrics):

@@ -281,7 +281,7 @@ def test_engines_side_by_side_that_did_not_share_cores_are_told_with_how_far_the
     monkeypatch.setattr(type(ending.judge), "ratios", ratios)
     assert not any("share cores" in remark for remark in texts(ending.finish(), "warning"))
     why = "both engines did not share cores, as one polls: what these differ by is in first tokens"
-    by = f" (host_work of one against the other in a pair: -40% in {ending.first.id})"
+    by = f" (host_work against the other engine's in a pair: -40% in {ending.first.id})"
     for cell, shown in ((ending.first, by), (ending.second, "")):
         ending.session.cores_apart.clear()
         ending.session.cores_apart[cell] = "one polls"
@@ -289,7 +289,7 @@ def test_engines_side_by_side_that_did_not_share_cores_are_told_with_how_far_the
     paces[ending.second] = {"a": 1.8}
     ending.session.cores_apart[ending.first] = "one polls"
     both = (
-        f"{why} (host_work of one against the other in a pair: +80% in {ending.second.id}, -40% in {ending.first.id})"
+        f"{why} (host_work against the other engine's in a pair: +80% in {ending.second.id}, -40% in {ending.first.id})"
     )
     assert f"{ending.second.block.id}, {ending.first.block.id}: {both}" in texts(ending.finish(), "warning")
 
