@@ -89,9 +89,10 @@ def test_what_regressed_one_by_one_is_told_by_what_it_has_in_common():
         (told,) = (found for found in one.causes.values() if found.told)
         assert told.cause.id == "vllm/prefill"
         assert set(told.explained) == regressed
-        text = f"what {len(regressed)} regressions that were found one by one have in common: "
-        assert told.verdict.reason.startswith(text)
         assert told.verdict.change > 0.02
+        text = f"what {len(regressed)} regressions that were found one by one have in common: "
+        assert told.verdict.reason.startswith(f"{text}worse by {told.verdict.change:.1%}; tolerance 0.5%, noise ")
+        assert "not yet confirmed" not in told.verdict.reason
         assert {found.explained for found in one.causes.values() if not found.told} == {()}
 
 
