@@ -6,7 +6,7 @@ They stand between ``<!-- table NAME -->`` and ``<!-- /table -->``.
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -211,13 +211,20 @@ def side_by_side(sets: Mapping[str, Path] = CURRENT) -> str:
         ("online-70pct", "tpot_p50"),
         ("online-70pct", "goodput"),
     ]
+    return _of_both(found, "tp1", chosen)
+
+
+def _of_both(
+    found: Mapping[tuple[str, str], engines.Difference], parallel: str, chosen: Sequence[tuple[str, str]]
+) -> str:
+    """What each engine measured of either model, and SGLang's change; empty where one of them has no boot of it."""
     rows = []
     for cell, metric in chosen:
         row = [f"{cell}, {NAMES[metric]}"]
         for model in (DENSE, MOE):
             name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
-            one = found[f"{model}/tp1/{name}", metric]
-            row += [shown(metric, one.first), shown(metric, one.second), one.text]
+            one = found.get((f"{model}/{parallel}/{name}", metric))
+            row += [shown(metric, one.first), shown(metric, one.second), one.text] if one else [""] * 3
         rows.append(row)
     per_model = ("vLLM", "SGLang", "change, 95% interval")
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
@@ -226,6 +233,35 @@ def side_by_side(sets: Mapping[str, Path] = CURRENT) -> str:
 def side_by_side_of_locked() -> str:
     """The same of the releases that are locked, with random weights."""
     return side_by_side(evidence.LOCKED)
+
+
+def side_by_side_on_two_of_locked() -> str:
+    """Of these releases at TP=2 on two H200."""
+    chosen = [(f"offline-{count}", "output_throughput") for count in (100, 150)]
+    chosen += [(f"batch-{size}", "latency") for size in (1, 8, 32, 128)]
+    chosen += [(f"batch-{size}", "tpot_p50") for size in (1, 8, 32)]
+    chosen += [("online-8", metric) for metric in ("tpot_p50", "ttft_p50", "itl_p99")]
+    return _of_both(compared("h200x2", "tp2", evidence.LOCKED), "tp2", chosen)
+
+
+def whole_experts_on_two() -> str:
+    """What whole experts cost either engine on two H200: Mixtral at TP=2, EP=2 against TP=2, medians of boots."""
+    of = {
+        "vLLM 0.26.0": (evidence.CURRENT, "vllm"),
+        "SGLang 0.5.23": (evidence.LOCKED["sglang"], "sglang"),
+    }
+    chosen = [(f"batch-{size}", "latency") for size in (1, 8, 32, 64, 128)] + [("offline-100", "output_throughput")]
+    rows = []
+    for cell, metric in chosen:
+        row = [f"{cell}, {NAMES[metric]}"]
+        for where, engine in of.values():
+            split, whole = (
+                statistics.median(boots("h200x2", MOE, cell, metric, parallel, engine, where))
+                for parallel in ("tp2", "tp2ep2")
+            )
+            row += [shown(metric, split), shown(metric, whole), f"{whole / split - 1:+.0%}"]
+        rows.append(row)
+    return markdown(("", *(f"{engine}: {word}" for engine in of for word in ("TP=2", "EP=2", "change"))), rows)
 
 
 def side_by_side_on_two() -> str:
@@ -376,6 +412,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "side by side": side_by_side,
     "side by side, locked releases": side_by_side_of_locked,
     "side by side on two": side_by_side_on_two,
+    "side by side on two, locked releases": side_by_side_on_two_of_locked,
+    "whole experts on two": whole_experts_on_two,
     "other card": other_card,
     "coverage": coverage,
     "two cards": two_cards,

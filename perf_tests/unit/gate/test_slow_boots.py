@@ -28,6 +28,24 @@ def test_a_boot_that_is_slow_as_a_whole_is_found_and_a_regression_is_not_one():
     assert not slow_boots(changes[:2], [0.01] * 2, 0.025), "two metrics tell nothing about a boot"
 
 
+# Of vLLM's 0.26.0 and 0.33.0 on one H200: two of four boots of the former at the faster of two speeds, none of the latter.
+@pytest.mark.parametrize(
+    ("candidate", "current", "slow"),
+    [
+        ([0.028, 0.023, 0.023, 0.023], [0.028, 0.0, 0.0, 0.029], {}),
+        ([0.028, 0.023, 0.023], [0.028, 0.0, 0.0], {0: pytest.approx(0.023, abs=0.001)}),
+        ([0.028, 0.023, 0.023], [0.028, 0.0, 0.029], {}),
+        ([0.028, 0.023], [0.028, 0.0], {0: pytest.approx(0.023, abs=0.001)}),
+        ([0.0, 0.0, 0.03, 0.03], [0.0, 0.0, 0.0, 0.0], {}),
+        ([0.0, 0.0, 0.03, 0.0], [0.0, 0.0, 0.0, 0.0], {2: pytest.approx(0.03, abs=0.001)}),
+        ([0.0, 0.0, 0.03, 0.0, 0.03], [0.0] * 5, {}),
+    ],
+)
+def test_of_pairs_the_slower_of_two_speeds_is_no_disturbance(candidate, current, slow):
+    beside = np.tile(current, (6, 1)) + 1e-6
+    assert slow_boots(np.tile(candidate, (6, 1)), [0.005] * 6, 0.01, beside) == slow
+
+
 @given(st.integers(3, 12), st.integers(1, 5), st.floats(0.001, 0.05), st.floats(0, 0.7), st.integers(0, 1000))
 def test_one_boot_always_stays(metrics, boots, sigma, missing, seed):
     random = np.random.default_rng(seed)
