@@ -87,6 +87,13 @@ class Suite:
         """A shipped deployment's run in this process, on recorded results."""
         return self.shipped(f"--deployment={deployment}", f"--replay={recording}", *options)
 
+    def judge_again(self, *options: str) -> Done:
+        """The last run that measured, judged again in this process: its directory stays beside the artifacts."""
+        recorded = self.directory / "recorded"
+        if not recorded.exists():
+            self.artifacts.rename(recorded)
+        return self.run_here(f"--replay={recorded}", *options)
+
     def _own(self) -> list[str]:
         return [
             *self._usual(),

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 from xml.etree import ElementTree
 
@@ -86,6 +87,20 @@ def test_one_boot_confirms_no_cause(judged):
     assert judged.run("--max-boots=1").status == 0
 
 
+def assert_judged_alike(suite, done):
+    """A run that is judged again, by the same code, comes to what it came to; nothing is measured for it."""
+    booted, before = len(fake_engine.boots(suite.engine)), suite.verdicts()
+    again = suite.judge_again()
+    assert again.status == done.status, again.text
+    assert suite.verdicts() == before
+    told = [
+        re.findall(r"^(?:regression: \S+ of \S+|regression: \S+,|causes: .*)", one.text, re.MULTILINE)
+        for one in (done, again)
+    ]
+    assert told[0] == told[1]
+    assert len(fake_engine.boots(suite.engine)) == booted
+
+
 @fault("Engine", "slower in one boot", "measured again in a fresh boot: pass")
 def test_slower_in_one_boot(judged):
     judged.boots_with(SLOW, "")
@@ -94,6 +109,7 @@ def test_slower_in_one_boot(judged):
     assert judged.verdicts()["batch-1 latency"] == "pass"
     assert 2 <= judged.samples().count("batch-1") <= 5
     assert not (judged.artifacts / "profile").exists()
+    assert_judged_alike(judged, done)
 
 
 @fault("Engine", "one that is compared is slower", "regression of the candidate; both boot in turn")
@@ -117,6 +133,9 @@ def test_the_slower_of_two_engines(suite):
     assert "decide by " in " ".join(done.text.split())
     assert "### May we upgrade?" in (suite.artifacts / "report.md").read_text()
     assert '<section id="upgrade">' in (suite.artifacts / "report.html").read_text()
+    assert_judged_alike(suite, done)
+    assert "### May we upgrade?" in (suite.artifacts / "report.md").read_text()
+    assert "regression" not in set(suite.judge_again("--max-boots=1") and suite.verdicts().values())
 
 
 @pytest.mark.faults
@@ -134,6 +153,23 @@ def test_two_engines_that_are_up_at_the_same_time(suite):
     assert len(set(map(frozenset, by_boot.values()))) == 1, "every boot measures all cells"
     order = [line["candidate"] for line in lines]
     assert order[:6] == [False, True] * 3, "cell by cell"
+    assert_judged_alike(suite, done)
+
+
+@fault("Run", "a comparison that is interrupted", "what was measured of it is judged by --replay")
+def test_an_interrupted_comparison_is_judged_afterwards(suite):
+    candidate = fake_engine.build(suite.directory / "candidate", SLOW)
+    run = suite.start(f"--compare-engine-env=vllm={candidate}", "--max-boots=5")
+    suite.await_samples(20)  # three pairs of three cells, and a part of the fourth
+    run.send_signal(signal.SIGINT)
+    done = suite.wait(run)
+    assert done.status == 2, done.text
+    assert f"this judges what was measured: pytest -m serving --replay={suite.artifacts}\n" in done.text
+    again = suite.judge_again()
+    assert again.status == 1, again.text
+    assert suite.verdicts()["batch-1 latency"] == "regression"
+    assert suite.verdicts()["startup kv_capacity"] == "pass"
+    assert "The candidate costs " in " ".join(again.text.split())
 
 
 @pytest.mark.faults
@@ -169,6 +205,7 @@ def test_a_slow_machine_beside_a_control_engine(judged):
     lines = [json.loads(line) for line in (judged.artifacts / "samples.jsonl").read_text().splitlines()]
     assert [line["cell"].rpartition("/")[2] for line in lines if line.get("control")][:2] == ["batch-1", "batch-4"]
     assert judged.samples()[:3] == ["startup", "batch-1", "batch-4"]
+    assert_judged_alike(judged, done)
 
 
 @pytest.mark.faults
@@ -198,6 +235,7 @@ def test_an_engine_that_is_slower_than_the_control(judged):
     assert done.status == 1
     assert judged.verdicts()["batch-1 latency"] == "regression"
     assert "3 pairs of boots" in (judged.artifacts / "run.json").read_text()
+    assert_judged_alike(judged, done)
 
 
 @pytest.mark.faults
