@@ -170,6 +170,8 @@ def test_an_interrupted_comparison_is_judged_afterwards(suite):
     assert suite.verdicts()["batch-1 latency"] == "regression"
     assert suite.verdicts()["startup kv_capacity"] == "pass"
     assert "The candidate costs " in " ".join(again.text.split())
+    over = suite.run_here(f"--replay={suite.artifacts}")
+    assert (over.status, "holds the run that is judged again: give another" in over.text) == (4, True), over.text
 
 
 @pytest.mark.faults
