@@ -164,11 +164,17 @@ def test_an_interrupted_comparison_is_judged_afterwards(suite):
     run.send_signal(signal.SIGINT)
     done = suite.wait(run)
     assert done.status == 2, done.text
-    assert f"this judges what was measured: pytest -m serving --replay={suite.artifacts}\n" in done.text
+    (printed,) = re.findall(r"this judges what was measured: (.*)$", done.text, re.MULTILINE)
+    made = suite.directory / "made"
+    as_printed = [*shlex.split(printed), f"--artifacts={made}", "--max-boots=1"]
+    judged = subprocess.run(as_printed, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert "verdicts: " in judged.stdout
     again = suite.judge_again()
     assert again.status == 1, again.text
     assert suite.verdicts()["batch-1 latency"] == "regression"
     assert suite.verdicts()["startup kv_capacity"] == "pass"
+    assert "measure it again" not in again.text, "how it was measured is not known"
     assert "The candidate costs " in " ".join(again.text.split())
     over = suite.run_here(f"--replay={suite.artifacts}")
     assert (over.status, "holds the run that is judged again: give another" in over.text) == (4, True), over.text

@@ -46,6 +46,14 @@ def test_of_pairs_the_slower_of_two_speeds_is_no_disturbance(candidate, current,
     assert slow_boots(np.tile(candidate, (6, 1)), [0.005] * 6, 0.01, beside) == slow
 
 
+def test_in_a_night_every_slow_boot_is_set_aside_and_of_pairs_those_that_were_compared_count():
+    night = np.tile([0.0, 0.03, 0.0, 0.03, 0.0], (6, 1))
+    assert list(slow_boots(night, [0.005] * 6, 0.01)) == [1, 3]
+    pairs = np.tile([0.0, 0.0, 0.03, 0.0], (6, 1))
+    pairs[2:, 3] = math.nan  # a pair with too few metrics in common with the others
+    assert list(slow_boots(pairs, [0.005] * 6, 0.01, np.full((6, 4), 1e-6))) == [2]
+
+
 @given(st.integers(3, 12), st.integers(1, 5), st.floats(0.001, 0.05), st.floats(0, 0.7), st.integers(0, 1000))
 def test_one_boot_always_stays(metrics, boots, sigma, missing, seed):
     random = np.random.default_rng(seed)

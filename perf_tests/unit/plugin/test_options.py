@@ -150,7 +150,7 @@ def test_options_cannot_be_changed():
         (["--compare-engine-options=vllm=-x", "--history=h"], "leave out --history"),
         (
             ["--side-by-side"],
-            "--side-by-side: is for two engines: give --compare-engine-env, --compare-engine-options or ",
+            "--side-by-side: is for two engines: give --compare-engine-env, --compare-engine-options, ",
         ),
         (["--control-engine-env=vllm=x", "--replay=r"], "leave out --replay"),
         (["--control-engine-env=vllm=x", "--engine-url=http://h:1"], "leave out --engine-url"),

@@ -57,19 +57,19 @@ def test_what_was_measured_otherwise_is_not_played(tmp_path):
     run = left(tmp_path, recorded(BATCH, [sample("1")], output_len=65))
     assert not run.boots(BATCH)
     assert not run.boots(STARTUP)
+    assert run.otherwise([BATCH, STARTUP]) == [BATCH]
 
 
-@pytest.mark.parametrize(("candidate", "controlled"), [("", True), ("vllm of new", False)])
-def test_the_engine_beside_is_a_control_or_the_one_of_a_comparison(tmp_path, candidate, controlled):
+def test_the_engine_beside_is_known_by_what_it_measured(tmp_path):
     beside = [
         sample("2", provenance={"engine_version": "0.33.0"}),
         sample("3", provenance={"engine_version": "0.33.0"}),
     ]
-    run = left(tmp_path, recorded(BATCH, [sample("1")], beside), candidate=candidate, side_by_side=True)
-    assert run.controlled == controlled
-    assert run.side_by_side
+    run = left(tmp_path, recorded(BATCH, [sample("1")], beside), recorded(STARTUP, [sample("1")]))
+    assert run.compares
     assert run.count == 2
-    assert run.releases(["vllm", "sglang"]) == {"vllm": "0.33.0", "sglang": ""}
+    assert run.releases() == {"vllm": "0.33.0"}
+    assert not left(tmp_path, recorded(BATCH, [sample("1")])).compares
 
 
 def test_baselines_are_no_run(tmp_path):
