@@ -281,7 +281,8 @@ class MockServer:
         """The response in one piece, when the last chunk of a stream would have been written."""
         tokens = request["max_tokens"]
         prompt = hash(tuple(request["prompt"]))
-        entry: dict[str, Any] = {"received": received, "prompt": prompt, "tokens": tokens, "written": []}
+        last = (request["prompt"] or [0])[-1]
+        entry: dict[str, Any] = {"received": received, "prompt": prompt, "last": last, "tokens": tokens, "written": []}
         self.log.append(entry)
 
         def write() -> None:
@@ -338,6 +339,7 @@ class Stream:
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
         entry = {"received": received, "prompt": hash(tuple(request["prompt"])), "model": request["model"]}
+        entry["last"] = (request["prompt"] or [0])[-1]
         server.log.append(entry | {"tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:

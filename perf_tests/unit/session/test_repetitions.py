@@ -54,6 +54,7 @@ class Timed:
         runs = [self.log[i : i + size] for i in range(0, total, size)]
         ends = [max(one["written"][-1] for one in run) - min(one["received"] for one in run) for run in runs]
         single = [{one["tokens"] for one in run} == {1} for run in runs]
+        self.others = sum(run[0]["last"] % 2 for run, one in zip(runs, single, strict=True) if one)
         self.firsts = [end for end, one in zip(ends, single, strict=True) if one]
         self.full = [end for end, one in zip(ends, single, strict=True) if not one]
         self.order = single
@@ -115,12 +116,11 @@ def test_the_parts_of_a_batch_are_the_servers_by_its_log_streamed_or_not(tmp_pat
 
 
 def test_prefill_in_two_modes_is_between_them_by_their_shares(tmp_path):
-    found = timed(tmp_path, {"prefill_time": lambda one: one.prefill}, "batch", 1, ("--other-ttft", str(OTHER)))
-    middle = (TTFT + OTHER) / 2
-    slow = sum(one > middle for one in found.firsts)
-    assert 1 < slow < FIRSTS - 1, "prompts are seeded: so many end with an odd id"
-    by_shares = TTFT + (OTHER - TTFT) * (slow - 1) / (FIRSTS - 2)
-    assert found.prefill == pytest.approx(by_shares, rel=NEAR)
+    def by_shares(one):
+        return TTFT + (OTHER - TTFT) * (one.others - 1) / (FIRSTS - 2)
+
+    found = timed(tmp_path, {"prefill_time": by_shares}, "batch", 1, ("--other-ttft", str(OTHER)))
+    assert 1 < found.others < FIRSTS - 1, "prompts are seeded: so many end with an odd id"
 
 
 def test_offline_decode_is_the_rest_of_the_time(tmp_path):
