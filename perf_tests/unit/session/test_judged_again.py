@@ -1,7 +1,10 @@
 """What a session is made of that judges a recorded run again."""
 
+from pathlib import Path
+
 import pytest
 
+from fixtures.deployments import deployment as deployment_module
 from fixtures.deployments.cell import cells
 from fixtures.deployments.deployment import load
 from fixtures.engines.registry import ENGINES
@@ -16,14 +19,17 @@ from perf_tests.fakes.samples import sample
 pytestmark = pytest.mark.cpu
 
 DEPLOYMENT = load("h200x1", ENGINES)
-VLLM, SGLANG = (
-    next(one for one in cells(DEPLOYMENT, [f"{engine}/mixtral-8x7b/*"]) if one.workload.name == "batch-1")
-    for engine in ("vllm", "sglang")
+DIRECTORY = Path(deployment_module.__file__).parent
+VLLM, BATCH_32, SGLANG = (
+    next(one for one in cells(DEPLOYMENT, [f"{engine}/mixtral-8x7b/*"]) if one.workload.name == name)
+    for engine, name in (("vllm", "batch-1"), ("vllm", "batch-32"), ("sglang", "batch-1"))
 )
 
 
 def boots(*names):
-    return tuple(sample(name, latency=0.5, provenance={"engine_version": "0.33.0"}) for name in names)
+    """Of which no pair is like the one before."""
+    told = {"engine_version": "0.33.0"}
+    return tuple(sample(name, latency=0.5, ttft_first=0.02 * 2 ** (ord(name) % 4), provenance=told) for name in names)
 
 
 def run_of(directory, *recorded, **others):
@@ -45,9 +51,13 @@ def session_of(directory, **options):
 
 
 def test_a_control_engine_is_that_of_the_engines_that_had_one(tmp_path):
-    config = session_of(run_of(tmp_path, (VLLM, boots("1"), boots("2"), {}), (SGLANG, boots("3"), (), {})))
+    """Of the others none is measured by it: a control engine would measure BATCH_32 too."""
+    run = run_of(
+        tmp_path, (VLLM, boots("1"), boots("2"), {}), (BATCH_32, boots("1"), (), {}), (SGLANG, boots("3"), (), {})
+    )
+    config = session_of(run)
     reference = config.session.judge.reference
-    assert set(config.cells) == {VLLM, SGLANG}
+    assert set(config.cells) == {VLLM, BATCH_32, SGLANG}
     config.session.judge.read_baselines()
     assert list(reference.other.cells) == [VLLM]
     assert len(reference.arms(0)) == 2
@@ -79,7 +89,24 @@ def test_what_it_ran_on_is_what_the_recording_says(tmp_path):
     config = session_of(run_of(tmp_path, (VLLM, boots("1"), (), {})))
     assert config.session.judge.reference.fingerprint(VLLM.block)["hardware"] == "a card of its own"
     assert config.session.replays
+
+
+def test_no_time_limit_of_a_deployment_leaves_anything_out(tmp_path):
+    limited = tmp_path / "h200x1.toml"
+    limited.write_text("time_limit = 60\n" + (DIRECTORY / "h200x1.toml").read_text())
+    config = session_of(run_of(tmp_path, (VLLM, boots("1"), (), {})), deployment=str(limited))
     assert (config.deployment.in_turn, config.deployment.time_limit) == (False, 0.0)
+
+
+def test_a_boot_that_one_side_lacks_ends_nothing(tmp_path):
+    """Of the third pair the other engine comes first."""
+    run = run_of(tmp_path, (VLLM, boots(*"135"), boots(*"24"), {}), candidate="vllm of new", side_by_side=False)
+    config = session_of(run)
+    config.session.judge.read_baselines()
+    config.session.verdict(VLLM, config.session.judge.metrics(VLLM)[0])
+    reference = config.session.judge.reference
+    assert [boot.boot for boot in reference.judged.boots[VLLM]] == ["1", "3", "5"]
+    assert [boot.boot for boot in reference.other.boots[VLLM]] == ["2", "4"]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 7), (2, 2), (9, 7)])
