@@ -6,7 +6,7 @@ They stand between ``<!-- table NAME -->`` and ``<!-- /table -->``.
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -215,16 +215,22 @@ def side_by_side(sets: Mapping[str, Path] = CURRENT) -> str:
 
 
 def _of_both(
-    found: Mapping[tuple[str, str], engines.Difference], parallel: str, chosen: Sequence[tuple[str, str]]
+    found: Mapping[tuple[str, str], engines.Difference],
+    parallel: str,
+    chosen: Sequence[tuple[str, str]],
+    absent: Collection[tuple[str, str]] = (),
 ) -> str:
-    """What each engine measured of either model, and SGLang's change; empty where one of them has no boot of it."""
+    """What each engine measured of either model, and SGLang's change; empty for ``absent`` models and cells."""
     rows = []
     for cell, metric in chosen:
         row = [f"{cell}, {NAMES[metric]}"]
         for model in (DENSE, MOE):
             name = f"{cell}-moe" if model == MOE and cell == "online-70pct" else cell
-            one = found.get((f"{model}/{parallel}/{name}", metric))
-            row += [shown(metric, one.first), shown(metric, one.second), one.text] if one else [""] * 3
+            if (model, cell) in absent:
+                row += [""] * 3
+                continue
+            one = found[f"{model}/{parallel}/{name}", metric]
+            row += [shown(metric, one.first), shown(metric, one.second), one.text]
         rows.append(row)
     per_model = ("vLLM", "SGLang", "change, 95% interval")
     return markdown(("", *(f"{model}: {word}" for model in ("Llama", "Mixtral") for word in per_model)), rows)
@@ -241,7 +247,8 @@ def side_by_side_on_two_of_locked() -> str:
     chosen += [(f"batch-{size}", "latency") for size in (1, 8, 32, 128)]
     chosen += [(f"batch-{size}", "tpot_p50") for size in (1, 8, 32)]
     chosen += [("online-8", metric) for metric in ("tpot_p50", "ttft_p50", "itl_p99")]
-    return _of_both(compared("h200x2", "tp2", evidence.LOCKED), "tp2", chosen)
+    absent = {(DENSE, "offline-100"), (MOE, "offline-150")}
+    return _of_both(compared("h200x2", "tp2", evidence.LOCKED), "tp2", chosen, absent)
 
 
 def whole_experts_on_two() -> str:

@@ -98,6 +98,12 @@ class Connection(asyncio.Protocol):
             self.server.handle(self.transport, head.split(b" ", 2)[1].decode(), rest[:length], received)
 
 
+def logged(request: dict[str, Any], received: float) -> dict[str, Any]:
+    """What is written down of a request as it comes: when, which prompt, and that one's last id."""
+    prompt = request["prompt"]
+    return {"received": received, "prompt": hash(tuple(prompt)), "last": (prompt or [0])[-1]}
+
+
 class MockServer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -280,9 +286,7 @@ class MockServer:
     def whole(self, transport: Any, request: dict[str, Any], received: float) -> None:
         """The response in one piece, when the last chunk of a stream would have been written."""
         tokens = request["max_tokens"]
-        prompt = hash(tuple(request["prompt"]))
-        last = (request["prompt"] or [0])[-1]
-        entry: dict[str, Any] = {"received": received, "prompt": prompt, "last": last, "tokens": tokens, "written": []}
+        entry = logged(request, received) | {"tokens": tokens, "written": []}
         self.log.append(entry)
 
         def write() -> None:
@@ -338,8 +342,7 @@ class Stream:
         self.ttft, self.gap = pace * server.ttft(request), pace * server.args.gap
         self.written: list[float] = []
         self.pieces: collections.deque[bytes] = collections.deque()
-        entry = {"received": received, "prompt": hash(tuple(request["prompt"])), "model": request["model"]}
-        entry["last"] = (request["prompt"] or [0])[-1]
+        entry = logged(request, received) | {"model": request["model"]}
         server.log.append(entry | {"tokens": self.tokens, "written": self.written})
 
     def start(self) -> None:

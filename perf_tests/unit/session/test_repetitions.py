@@ -121,6 +121,8 @@ def test_prefill_in_two_modes_is_between_them_by_their_shares(tmp_path):
 
     found = timed(tmp_path, {"prefill_time": by_shares}, "batch", 1, ("--other-ttft", str(OTHER)))
     assert 1 < found.others < FIRSTS - 1, "prompts are seeded: so many end with an odd id"
+    assert found.prefill == pytest.approx(by_shares(found), rel=NEAR)
+    assert found.sample.metrics["prefill_time"] == pytest.approx(found.prefill, rel=NEAR)
 
 
 def test_offline_decode_is_the_rest_of_the_time(tmp_path):

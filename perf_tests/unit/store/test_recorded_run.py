@@ -57,7 +57,8 @@ def test_what_was_measured_otherwise_is_not_played(tmp_path):
     run = left(tmp_path, recorded(BATCH, [sample("1")], output_len=65))
     assert not run.boots(BATCH)
     assert not run.boots(STARTUP)
-    assert run.otherwise([BATCH, STARTUP]) == [BATCH]
+    assert run.judged.otherwise(BATCH)
+    assert not run.judged.otherwise(STARTUP)
 
 
 def test_the_engine_beside_is_known_by_what_it_measured(tmp_path):
@@ -68,7 +69,7 @@ def test_the_engine_beside_is_known_by_what_it_measured(tmp_path):
     run = left(tmp_path, recorded(BATCH, [sample("1")], beside), recorded(STARTUP, [sample("1")]))
     assert run.compares
     assert run.count == 2
-    assert run.releases() == {"vllm": "0.33.0"}
+    assert run.other.releases() == {"vllm": "0.33.0"}
     assert not left(tmp_path, recorded(BATCH, [sample("1")])).compares
 
 
